@@ -1,0 +1,61 @@
+# Few targets; each is what it says. `make test` is what CI runs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+# Where tests look for the real Consul: os.UserCacheDir()/lintel.
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(if $(filter Darwin,$(shell uname -s)),$(HOME)/Library/Caches,$(HOME)/.cache))/lintel
+CONSUL := $(CACHE)/consul-1.19.2
+STATICCHECK := $(CACHE)/staticcheck-v0.8.2
+FUZZTIME ?= 30s
+SOAK ?= 10m
+
+.PHONY: build test race fuzz bench lint demo tools soak
+
+build: ## bin/lintel
+	CGO_ENABLED=0 go build -trimpath -o bin/lintel ./cmd/lintel
+
+test: tools ## everything CI checks
+	@unformatted=$$(gofmt -l admin cmd config deploy discovery ingress mtls proxy sidecar test tracing); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt -w is needed on:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go test -race -timeout 15m $$(go list ./... | grep -v '/lintel/test/')
+	go test -race -timeout 15m -p 1 ./test/... # whole systems, one after the other
+
+race: ## unit tests only, quickly, again and again: make race PKG=./proxy/...
+	go test -race -timeout 10m -count 3 $(or $(PKG),./proxy/...)
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$pkg/*_test.go | cut -c6-); do \
+	    echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+bench: ## every benchmark, with allocations
+	go test -run '^$$' -bench . -benchmem ./...
+
+# ST1005: Consul is a name. ST1008, ST1013: tests may be plain.
+lint: $(STATICCHECK) ## vet and staticcheck
+	go vet ./...
+	$(STATICCHECK) -checks inherit,-ST1005,-ST1008,-ST1013 ./...
+
+demo: ## an ingress and three services with sidecars, nothing else needed
+	go run ./cmd/lintel demo
+
+soak: tools ## the whole-system tests, over and over for SOAK
+	@end=$$((SECONDS + $$(echo $(SOAK) | sed 's/m$$/*60/; s/h$$/*3600/; s/s$$//'))); \
+	  while [ $$SECONDS -lt $$end ]; do go test -race -count 1 -timeout 20m ./test/...; done
+
+tools: $(CONSUL) ## the real Consul and a check for the real Redis, which tests need
+	@command -v redis-server >/dev/null || { echo "redis-server is missing: tests run on a real one. Debian, Ubuntu: apt-get install redis-server" >&2; exit 1; }
+
+$(CONSUL):
+	@echo "Building Consul 1.19.2 for the tests: about five minutes on two cores, once, kept in $(CACHE)."
+	@mkdir -p "$(CACHE)"
+	cd test/tools && CGO_ENABLED=0 go build -trimpath -o "$@.tmp" github.com/hashicorp/consul
+	@mv "$@.tmp" "$@"
+
+$(STATICCHECK):
+	@mkdir -p "$(CACHE)"
+	cd test/tools/staticcheck && go build -trimpath -o "$@.tmp" honnef.co/go/tools/cmd/staticcheck
+	@mv "$@.tmp" "$@"

@@ -1,0 +1,133 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+func TestWebPagesAreKeptOut(t *testing.T) {
+	var drains atomic.Int32
+	s := started(t, Config{Address: local, Hosts: []string{"gateway.internal"}}, Sources{
+		Routes: func() any { return "x" }, Drain: func() { drains.Add(1) },
+	})
+	base := "http://" + s.Addr().String()
+	for host, ok := range map[string]bool{
+		"localhost": true, "localhost:9901": true, "LOCALHOST.": true, "lintel.localhost": true, "127.0.0.1:1": true, "[::1]:9": true,
+		"gateway.internal:80": true, "evil.example": false, "127.0.0.1.evil.example": false, "localhost.evil.example": false,
+		"10.0.0.1": false, "evil.example:9901": false, "evillocalhost": false,
+	} {
+		resp, body := ask(t, "GET", base+"/routes", host)
+		if ok && resp.StatusCode != 200 {
+			t.Errorf("%s: %d %s", host, resp.StatusCode, body)
+		} else if !ok {
+			wantProblem(t, resp, body, http.StatusMisdirectedRequest)
+		}
+	}
+	for _, c := range []struct {
+		method string
+		fields []string
+		ok     bool
+	}{
+		{"POST", []string{"Sec-Fetch-Site", "cross-site"}, false},
+		{"POST", []string{"Sec-Fetch-Site", "same-site"}, false},
+		{"POST", []string{"Origin", "http://evil.example"}, false},
+		{"POST", []string{"Origin", "null"}, false},
+		{"GET", []string{"Sec-Fetch-Site", "cross-site"}, false},
+		{"POST", []string{"Sec-Fetch-Site", "same-origin", "Origin", "http://localhost:9901"}, true},
+		{"POST", []string{"Sec-Fetch-Site", "none"}, true},
+		{"POST", nil, true},
+	} {
+		path, before := "/drain", drains.Load()
+		if c.method == "GET" {
+			path = "/routes"
+		}
+		resp, body := ask(t, c.method, base+path, "localhost:9901", c.fields...)
+		if c.ok && resp.StatusCode >= 300 {
+			t.Errorf("%s %v: %d %s", c.method, c.fields, resp.StatusCode, body)
+		} else if !c.ok {
+			wantProblem(t, resp, body, 403)
+			if drains.Load() != before {
+				t.Errorf("%v drained", c.fields)
+			}
+		}
+	}
+	if drains.Load() != 1 {
+		t.Errorf("drained %d times", drains.Load())
+	}
+}
+
+func TestAnAPIOnAnyAddressIsCalledByAddressOrItsNames(t *testing.T) {
+	s := started(t, Config{Address: "0.0.0.0:0", AllowNonLoopback: true}, Sources{Routes: func() any { return "x" }})
+	_, port, _ := strings.Cut(strings.TrimPrefix(s.Addr().String(), "[::]"), ":")
+	for host, status := range map[string]int{"10.0.0.1:9901": 200, "evil.example": 421} {
+		if resp, _ := ask(t, "GET", "http://127.0.0.1:"+port+"/routes", host); resp.StatusCode != status {
+			t.Errorf("%s: %d, want %d", host, resp.StatusCode, status)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	var got ExplainRequest
+	s := started(t, Config{Address: local}, Sources{Explain: func(r ExplainRequest) (any, error) {
+		if r.Host == "nowhere" {
+			return nil, errors.New("no listener takes it")
+		}
+		got = r
+		return map[string]string{"route": "orders"}, nil
+	}})
+	base := "http://" + s.Addr().String() + "/explain?"
+	q := url.Values{"method": {"POST"}, "host": {"shop.example"}, "path": {"/a%2Fb?c=d"}, "header": {"X-A: 1", "Accept:"}}
+	resp, body := ask(t, "GET", base+q.Encode(), "localhost")
+	if resp.StatusCode != 200 || !strings.Contains(body, `"route": "orders"`) {
+		t.Fatalf("%d %s", resp.StatusCode, body)
+	}
+	want := ExplainRequest{"POST", "https", "shop.example", "/a%2Fb", "c=d", []Field{{"X-A", "1"}, {"Accept", ""}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for _, bad := range []url.Values{
+		{}, {"host": {"a b"}}, {"host": {"h"}, "method": {"G T"}}, {"host": {"h"}, "path": {"x"}}, {"host": {"h"}, "path": {"/a b"}},
+		{"host": {"h"}, "path": {"/ä"}}, {"host": {"h"}, "scheme": {"ftp"}}, {"host": {"h"}, "header": {"no colon"}},
+		{"host": {"h"}, "header": {"A: x\r\nB: y"}}, {"host": {"h"}, "header": make([]string, 101)},
+	} {
+		resp, body := ask(t, "GET", base+bad.Encode(), "localhost")
+		wantProblem(t, resp, body, 400)
+	}
+	resp, body = ask(t, "GET", base+"host=nowhere", "localhost")
+	wantProblem(t, resp, body, 422)
+	for _, line := range []string{"Authorization+Bearer+hush", "Authorization%00:+hush", "A:+hush%0a"} {
+		resp, body := ask(t, "GET", base+"host=h&header="+line, "localhost")
+		wantProblem(t, resp, body, 400)
+		if strings.Contains(body, "hush") {
+			t.Errorf("%s: the credential is repeated: %s", line, body)
+		}
+	}
+}
+
+func FuzzExplain(f *testing.F) {
+	f.Add("method=GET&host=h&path=/a?b&header=A:b")
+	f.Add("host=%00&path=//")
+	f.Fuzz(func(t *testing.T, query string) {
+		v, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		r, err := readExplain(v)
+		if err != nil {
+			return
+		}
+		if r.Method == "" || r.Host == "" || r.Path[0] != '/' || len(r.Header) > maxExplainFields || strings.ContainsAny(r.Path+r.Query, " \r\n#") {
+			t.Fatalf("%q became %+v", query, r)
+		}
+		for _, h := range r.Header {
+			if strings.ContainsAny(h.Name+h.Value, "\r\n\x00") {
+				t.Fatalf("%q became %+v", query, h)
+			}
+		}
+	})
+}

@@ -1,0 +1,44 @@
+package admin
+
+import "net/http"
+
+// Check is one thing that readiness looks at.
+type Check struct {
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Required bool   `json:"required"` // not ready while this one fails
+	Detail   string `json:"detail,omitempty"`
+}
+
+// Field is one header field of an ExplainRequest.
+type Field struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// ExplainRequest is the request that explain runs through the live table
+// without forwarding it.
+type ExplainRequest struct {
+	Method string
+	Scheme string // "http" or "https"
+	Host   string
+	Path   string // escaped, without query
+	Query  string // without "?"
+	Header []Field
+}
+
+// Sources are the rooms that admin asks. They are called from any goroutine,
+// at any time between New and the end of Shutdown, and what they return is
+// encoded as JSON. Whatever is nil answers 404.
+type Sources struct {
+	Ready       func() []Check
+	Config      func() any // redacted by its owner; values under telling keys are hidden again here
+	Routes      func() any
+	Services    func() any
+	Connections func() any
+	Explain     func(ExplainRequest) (any, error)
+	Drain       func() // begins the drain and returns
+	Reload      func() error
+	Metrics     http.Handler
+	Keys        func() []byte // a JWK Set (RFC 7517)
+}

@@ -1,0 +1,239 @@
+package compose
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"lintel.dev/lintel/admin"
+	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/proxy/cluster"
+	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/pipe"
+	"lintel.dev/lintel/proxy/route"
+	"lintel.dev/lintel/tracing"
+)
+
+// Admin is the running admin API and probes.
+type Admin struct{ server *admin.Server }
+
+// StartAdmin opens the admin API and the probes.
+func StartAdmin(ctx context.Context, cfg config.Admin, src admin.Sources, log *slog.Logger) (*Admin, error) {
+	s, err := admin.New(admin.Config{Address: cfg.Address, Probes: cfg.Probes}, src, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Start(ctx); err != nil {
+		return nil, err
+	}
+	return &Admin{s}, nil
+}
+
+// CheckAdmin finds what StartAdmin would refuse.
+func CheckAdmin(cfg config.Admin) error {
+	_, err := admin.New(admin.Config{Address: cfg.Address, Probes: cfg.Probes}, admin.Sources{}, slog.New(slog.DiscardHandler))
+	return err
+}
+
+// Addr is where the API listens, "" when it is off.
+func (a *Admin) Addr() string {
+	if a == nil || a.server.Addr() == nil {
+		return ""
+	}
+	return a.server.Addr().String()
+}
+
+// Draining makes /readyz say no from now on.
+func (a *Admin) Draining() { a.server.SetDraining() }
+
+// Close ends the API.
+func (a *Admin) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = a.server.Shutdown(ctx) // what is left is cut
+}
+
+// Watched is what the admin API and the metrics of both modes look at.
+type Watched struct {
+	Discovery *Discovery
+	Identity  *Identity // nil without a mesh
+	Reloader  *Reloader
+	Clusters  *Clusters
+	Metrics   *tracing.Metrics
+
+	mu    sync.Mutex
+	pipes map[string]*pipe.Pipe // by listener
+}
+
+// Pipe makes a listener's pipe known.
+func (w *Watched) Pipe(listener string, p *pipe.Pipe) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pipes == nil {
+		w.pipes = map[string]*pipe.Pipe{}
+	}
+	w.pipes[listener] = p
+}
+
+// Checks are the readiness checks that both modes have.
+func (w *Watched) Checks() []admin.Check {
+	conf := admin.Check{Name: "config", OK: w.Reloader.Err() == "", Detail: fmt.Sprintf("generation %d", w.Reloader.Generation.Load())}
+	if !conf.OK {
+		conf.Detail = "the newest file is not valid, the one before is in force: " + w.Reloader.Err()
+	}
+	checks := []admin.Check{conf}
+	if w.Identity != nil {
+		st := w.Identity.Status()
+		c := admin.Check{Name: "identity", Required: true, OK: time.Now().Before(st.NotAfter),
+			Detail: fmt.Sprintf("%s until %s", st.ID, st.NotAfter.UTC().Format(time.RFC3339))}
+		if st.Err != "" {
+			c.Detail += "; last error: " + st.Err
+		}
+		checks = append(checks, c)
+	}
+	for _, s := range w.Discovery.Hub.Status() {
+		c := admin.Check{Name: "discovery " + s.Query.String(), OK: !s.Stale && s.Ready, Detail: fmt.Sprintf("%d endpoints", s.Endpoints)}
+		if s.Stale {
+			c.Detail += fmt.Sprintf(", last confirmed %s ago: %s", s.Age.Round(time.Second), s.Err)
+		}
+		checks = append(checks, c)
+	}
+	return checks
+}
+
+// Services is the state of every cluster.
+func (w *Watched) Services() any { return w.Clusters.Status() }
+
+// Connections counts what is open: exchanges in hand by listener, connections
+// by service.
+func (w *Watched) Connections() any {
+	type listener struct {
+		Listener  string `json:"listener"`
+		Exchanges int64  `json:"exchanges"`
+	}
+	type service struct {
+		Service     string `json:"service"`
+		Connections int    `json:"connections"`
+		InFlight    int64  `json:"in_flight"`
+	}
+	listeners, services := []listener{}, []service{}
+	w.mu.Lock()
+	for _, name := range slices.Sorted(maps.Keys(w.pipes)) {
+		listeners = append(listeners, listener{name, w.pipes[name].Open.Load()})
+	}
+	w.mu.Unlock()
+	for _, s := range w.Clusters.Status() {
+		services = append(services, service{s.Service, s.Connections, s.InFlight})
+	}
+	return map[string]any{"listeners": listeners, "services": services}
+}
+
+// Config is the snapshot in force, redacted.
+func (w *Watched) Config() any { return config.Dump(w.Reloader.Current()) }
+
+// Gauges registers what the rooms know about themselves.
+func (w *Watched) Gauges() error {
+	return w.Metrics.Watch(tracing.Gauges{
+		Staleness: func(emit tracing.Emit) {
+			age := map[string]time.Duration{} // the oldest of a service's queries
+			for _, s := range w.Discovery.Hub.Status() {
+				if !s.Stale {
+					s.Age = 0
+				}
+				age[s.Query.Service] = max(age[s.Query.Service], s.Age)
+			}
+			for name, a := range age {
+				emit(a.Seconds(), name)
+			}
+		},
+		Expiry: func(emit tracing.Emit) {
+			if w.Identity != nil {
+				emit(float64(w.Identity.Status().NotAfter.Unix()), "identity")
+			}
+		},
+		Breakers: func(emit tracing.Emit) {
+			for _, s := range w.Clusters.Status() {
+				if n, ok := breakerNumber[s.Breaker]; ok {
+					emit(n, s.Service, "")
+				}
+			}
+		},
+		Connections: func(emit tracing.Emit) {
+			for _, s := range w.Clusters.Status() {
+				emit(float64(s.Connections), "service", s.Service)
+			}
+		},
+		Endpoints: func(emit tracing.Emit) {
+			for _, s := range w.Clusters.Status() {
+				emit(float64(len(s.Endpoints)), s.Service)
+			}
+		},
+	})
+}
+
+var breakerNumber = map[string]float64{"closed": 0, "half-open": 1, "open": 2}
+
+// Routes lists a table's routes for the admin API.
+func Routes(t *route.Table) any {
+	type line struct {
+		Name    string      `json:"name"`
+		Pos     string      `json:"position"`
+		Match   route.Match `json:"match"`
+		Service string      `json:"service,omitempty"`
+		Filters []string    `json:"filters"`
+	}
+	out := []line{}
+	if t == nil {
+		return out
+	}
+	defer t.Release()
+	for _, r := range t.Routes() {
+		l := line{Name: r.Name, Pos: r.Pos, Match: r.Match, Filters: []string{}}
+		if r.Cluster != nil {
+			l.Service = r.Cluster.Service()
+		}
+		for _, f := range r.Filters {
+			l.Filters = append(l.Filters, f.Kind)
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// Explain runs a request of the admin API through a live table.
+func Explain(t *route.Table, listener string, mode route.Mode, r admin.ExplainRequest) (any, error) {
+	if t == nil {
+		return nil, fmt.Errorf("no table is in force yet")
+	}
+	defer t.Release()
+	x := &exchange.Exchange{Shadow: true}
+	x.Client.Listener = listener
+	x.Request.Method, x.Request.Scheme, x.Request.Authority = r.Method, r.Scheme, r.Host
+	x.Request.Path, x.Request.Query = r.Path, r.Query
+	for _, f := range r.Header {
+		x.Request.Header.Add(f.Name, f.Value)
+	}
+	return t.Explain(x, mode), nil
+}
+
+// Status is the state of every live cluster, for the admin API and metrics.
+func (c *Clusters) Status() []cluster.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]cluster.Status, 0, len(c.live))
+	for _, cl := range c.live {
+		out = append(out, cl.Status())
+	}
+	return out
+}
+
+// fingerprint identifies a section for the stores.
+func fingerprint(v any) (string, error) {
+	b, err := json.Marshal(v)
+	return string(b), err
+}

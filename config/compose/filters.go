@@ -1,0 +1,74 @@
+package compose
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/cache"
+	"lintel.dev/lintel/proxy/filter/firewall"
+	"lintel.dev/lintel/proxy/filter/headers"
+	"lintel.dev/lintel/proxy/filter/jwt"
+	"lintel.dev/lintel/proxy/filter/ratelimit"
+	"lintel.dev/lintel/proxy/store"
+)
+
+// Registry lists the filters a configuration may name, in both modes.
+func Registry() (*filter.Registry, error) {
+	return filter.NewRegistry(jwt.Kind(), ratelimit.Kind(), cache.Kind(), headers.Kind())
+}
+
+// Filters builds a chain for one route.
+func Filters(reg *filter.Registry, list []config.Filter, env *filter.Env) ([]filter.Instance, error) {
+	var out []filter.Instance
+	var errs []error
+	for _, f := range list {
+		in, err := reg.Build(f.Kind, f.Section, env)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, in)
+	}
+	return out, errors.Join(errs...)
+}
+
+// Authenticates reports whether a chain has a filter that consumes credentials.
+func Authenticates(list []config.Filter) bool {
+	for _, f := range list {
+		if f.Kind == "jwt" {
+			return true
+		}
+	}
+	return false
+}
+
+// Firewall builds the header firewall, which every pipe runs before matching.
+func Firewall(cfg config.Firewall, pos string) (filter.Instance, error) {
+	f, err := firewall.New(firewall.Config{Reserved: cfg.Reserve, Allow: cfg.Allow})
+	if err != nil {
+		return filter.Instance{}, fmt.Errorf("%s: firewall: %w", pos, err)
+	}
+	return filter.Bind("firewall", pos, f)
+}
+
+// Env is what the filters of one route are built with.
+func Env(lease *store.Lease, log *slog.Logger, routeName string, consumers map[string]config.Consumer) *filter.Env {
+	env := &filter.Env{Store: lease, Log: log, Route: routeName}
+	for name, c := range consumers {
+		env.Consumers = append(env.Consumers, filter.Consumer{Name: name, Tags: c.Tags})
+	}
+	return env
+}
+
+// Schemas lists every filter's config and sentence, for the JSON Schema and
+// the reference.
+func Schemas(reg *filter.Registry) (configs map[string]any, docs map[string]string) {
+	configs, docs = map[string]any{}, map[string]string{}
+	for _, k := range reg.Kinds() {
+		configs[k.Name], docs[k.Name] = k.Config(), k.Doc
+	}
+	return configs, docs
+}

@@ -1,0 +1,137 @@
+package compose
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/tracing"
+)
+
+// Reloader keeps a process on its newest good configuration.
+type Reloader struct {
+	Path    string                       // "" when there is no file to follow
+	Apply   func(*config.Snapshot) error // compiles and swaps; on an error nothing has changed
+	Log     *slog.Logger
+	Metrics *tracing.Metrics
+
+	mu         sync.Mutex
+	booted     *config.Snapshot // what the process was started with
+	watcher    *config.Watcher
+	current    atomic.Pointer[config.Snapshot]
+	lastErr    atomic.Pointer[string]
+	Generation atomic.Int64
+}
+
+// Boot applies the first snapshot.
+func (r *Reloader) Boot(s *config.Snapshot) error {
+	r.begin()
+	if err := r.Apply(s); err != nil {
+		return err
+	}
+	r.booted = s
+	r.done(s)
+	return nil
+}
+
+func (r *Reloader) done(s *config.Snapshot) {
+	r.current.Store(s)
+	r.lastErr.Store(nil)
+	r.Metrics.Reloaded(uint64(r.Generation.Add(1)))
+}
+
+// Current is the snapshot in force.
+func (r *Reloader) Current() *config.Snapshot { return r.current.Load() }
+
+// Err says why the newest file is not in force; "" when it is.
+func (r *Reloader) Err() string {
+	if e := r.lastErr.Load(); e != nil {
+		return *e
+	}
+	return ""
+}
+
+// Reload reads the file and puts it in force. On any error the old
+// configuration keeps running, and the error says what is wrong.
+func (r *Reloader) Reload() error {
+	if r.Path == "" {
+		return fmt.Errorf("compose: nothing to reload: the configuration came from flags")
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, err := config.Load(r.Path)
+	if err == nil {
+		err = r.Apply(s)
+	}
+	if err != nil {
+		msg := err.Error()
+		r.lastErr.Store(&msg)
+		r.Metrics.ReloadFailed()
+		r.Log.Error("reload: the new configuration is not valid; the old one keeps running", "file", r.Path, "error", msg)
+		return err
+	}
+	r.done(s)
+	if fixed := needRestart(r.booted, s); len(fixed) > 0 {
+		r.Log.Warn("reload: applied, but some sections take effect at the next start only", "sections", strings.Join(fixed, ", "))
+		return nil
+	}
+	r.Log.Info("reload: applied", "file", r.Path, "generation", r.Generation.Load())
+	return nil
+}
+
+// needRestart names the changed sections that only a new process reads.
+func needRestart(old, now *config.Snapshot) []string {
+	var out []string
+	for _, s := range []struct {
+		name string
+		a, b any
+	}{
+		{"listeners", old.Listeners, now.Listeners}, {"discovery", old.Discovery, now.Discovery},
+		{"identity", old.Identity, now.Identity}, {"tracing", old.Tracing, now.Tracing},
+		{"admin", old.Admin, now.Admin}, {"sidecar (all but policy, filters, timeout, retries, forward_token and user_headers)", fixed(old.Sidecar), fixed(now.Sidecar)},
+	} {
+		if !reflect.DeepEqual(s.a, s.b) {
+			out = append(out, s.name)
+		}
+	}
+	return out
+}
+
+// begin notes what the file is now, so that later changes are seen.
+func (r *Reloader) begin() {
+	if r.Path == "" {
+		return
+	}
+	r.watcher = &config.Watcher{Path: r.Path, Log: r.Log, Changed: func() { _ = r.Reload() },
+		Files: func() []string {
+			if s := r.Current(); s != nil {
+				return s.Files()
+			}
+			return nil
+		}}
+	r.watcher.Begin()
+}
+
+// Follow reloads whenever the file, or a secret's file it names, changes, until
+// ctx ends.
+func (r *Reloader) Follow(ctx context.Context) {
+	if r.watcher != nil {
+		r.watcher.Run(ctx)
+	}
+}
+
+// fixed is what of a sidecar section only a new process reads.
+func fixed(s *config.Sidecar) config.Sidecar {
+	if s == nil {
+		return config.Sidecar{}
+	}
+	c := *s
+	c.Policy, c.Inbound, c.OutboundChain = config.Policy{}, nil, nil
+	c.Timeout, c.Retries, c.ForwardToken, c.UserHeaders = 0, config.Retries{}, false, false
+	return c
+}

@@ -1,0 +1,312 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Snapshot is one parsed configuration file, `version: 1`. Sections that are
+// not pointers have their defaults also when the file leaves them out;
+// pointers stay nil then.
+type Snapshot struct {
+	Version   int                 `yaml:"version" required:"true" min:"1" max:"1" doc:"Version of this format." example:"1"`
+	Listeners []Listener          `yaml:"listeners" doc:"Where the ingress accepts requests."`
+	Routes    []Route             `yaml:"routes" doc:"What is done with a request; the most specific match wins, then file order."`
+	Services  map[string]Service  `yaml:"services" doc:"Logical backends by name."`
+	Policies  map[string][]Filter `yaml:"policies" doc:"Named filter chains that routes use by name."`
+	Consumers map[string]Consumer `yaml:"consumers" doc:"Known API clients by name."`
+	Sidecar   *Sidecar            `yaml:"sidecar" doc:"What the sidecar stands next to; read by lintel sidecar only."`
+	Firewall  Firewall            `yaml:"firewall" doc:"The header firewall, always on: clients' copies of identity headers are removed."`
+	Discovery Discovery           `yaml:"discovery" doc:"Where endpoints come from."`
+	Identity  Identity            `yaml:"identity" doc:"This process's SPIFFE identity and the internal tokens."`
+	Tracing   Tracing             `yaml:"tracing" doc:"Trace export and access log."`
+	Admin     Admin               `yaml:"admin" doc:"The loopback admin API and the probes."`
+	Shutdown  Shutdown            `yaml:"shutdown" doc:"How the process ends."`
+
+	origin // where the values stand; kept by the loader
+}
+
+// Listener is one address the ingress accepts on.
+type Listener struct {
+	Name           string         `yaml:"name" required:"true" pattern:"^[a-z0-9][a-z0-9_-]{0,62}$" doc:"Name in logs and metrics."`
+	Address        string         `yaml:"address" required:"true" doc:"host:port to listen on." example:"0.0.0.0:8443"`
+	TLS            *ListenerTLS   `yaml:"tls" doc:"TLS; plaintext without it."`
+	H2C            bool           `yaml:"h2c" doc:"Accept prior-knowledge HTTP/2 on plaintext (gRPC without TLS)." default:"true"`
+	Path           string         `yaml:"path" enum:"strict,keep_encoded" default:"strict" doc:"strict answers 400 to %2f, %5c, %00 and path parameters (; and %3b) in a path; keep_encoded forwards them as they are."`
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies" doc:"CIDRs whose X-Forwarded-For, X-Forwarded-Proto and trace context count." example:"[10.0.0.0/8]"`
+	Limits         Limits         `yaml:"limits" doc:"Limits on sizes and times."`
+}
+
+// ListenerTLS is TLS at the edge.
+type ListenerTLS struct {
+	Certificates []Certificate `yaml:"certificates" required:"true" doc:"Chosen by SNI; the first is the default. Files are reloaded when they change."`
+	MinVersion   string        `yaml:"min_version" enum:"1.2,1.3" default:"1.2" doc:"Lowest TLS version."`
+	StrictSNI    bool          `yaml:"strict_sni" doc:"Refuse handshakes for names that no certificate covers."`
+	ClientCA     string        `yaml:"client_ca" doc:"PEM file of CAs for client certificates."`
+	ClientAuth   string        `yaml:"client_auth" enum:"none,request,require" default:"none" doc:"Whether clients must show a certificate."`
+}
+
+// Certificate is a certificate chain and its key.
+type Certificate struct {
+	Cert string `yaml:"cert" required:"true" doc:"PEM file with the chain, leaf first."`
+	Key  string `yaml:"key" required:"true" doc:"PEM file with the private key."`
+}
+
+// Limits bounds what a client may cost.
+type Limits struct {
+	HeaderBytes    int64         `yaml:"header_bytes" unit:"bytes" default:"64KiB" min:"1KiB" max:"1MiB" doc:"Request head; 431 beyond."`
+	HeaderCount    int           `yaml:"header_count" default:"128" min:"8" max:"10000" doc:"Header lines; 431 beyond."`
+	BodyBytes      int64         `yaml:"body_bytes" unit:"bytes" default:"0" doc:"Request body; 413 beyond. 0 is unlimited."`
+	HeaderTimeout  time.Duration `yaml:"header_timeout" default:"10s" min:"100ms" doc:"The whole head must arrive within."`
+	IdleTimeout    time.Duration `yaml:"idle_timeout" default:"75s" min:"1s" doc:"An unused keep-alive connection is closed after."`
+	RequestTimeout time.Duration `yaml:"request_timeout" default:"0s" doc:"The whole request body must arrive within. 0s is unlimited."`
+	WriteTimeout   time.Duration `yaml:"write_timeout" default:"60s" doc:"A client must take each piece of an answer within. 0s is unlimited."`
+	Connections    int           `yaml:"connections" default:"0" min:"0" doc:"Open connections. 0 is unlimited."`
+}
+
+// Route says what is done with matching requests: exactly one of service,
+// redirect and respond.
+type Route struct {
+	Name          string        `yaml:"name" required:"true" pattern:"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$" doc:"Name in logs, metrics and explain."`
+	Match         Match         `yaml:"match" doc:"Which requests; an empty match takes all."`
+	Listeners     []string      `yaml:"listeners" doc:"Listeners it is served on; all when empty."`
+	Policies      []string      `yaml:"policies" doc:"Named chains from policies, run before filters."`
+	Filters       []Filter      `yaml:"filters" doc:"Filters of this route, in order."`
+	Service       string        `yaml:"service" doc:"The service it is forwarded to."`
+	Redirect      *Redirect     `yaml:"redirect" doc:"Answer with a redirect instead."`
+	Respond       *Respond      `yaml:"respond" doc:"Answer with a fixed response instead."`
+	StripPrefix   string        `yaml:"strip_prefix" doc:"Removed from the front of the path, on a segment boundary." example:"/users"`
+	Rewrite       *Rewrite      `yaml:"rewrite" doc:"Change path or host before forwarding."`
+	Authorization string        `yaml:"authorization" enum:"forward,drop" doc:"What happens to the client's Authorization header. Must be said towards a mesh service on a route without an authentication filter; default forward otherwise."`
+	Timeout       time.Duration `yaml:"timeout" default:"30s" min:"1ms" doc:"Until the answer's head has arrived, retries included; the body may stream for longer."`
+	StreamIdle    time.Duration `yaml:"stream_idle" default:"0s" doc:"Longest gap within an answer's body. 0s is unlimited."`
+	Retries       Retries       `yaml:"retries" doc:"Retries of idempotent requests."`
+}
+
+// Match selects requests. All that is given must match.
+type Match struct {
+	Hosts   []string          `yaml:"hosts" listify:"true" doc:"Exact names or *.example.com; any port." example:"[api.example.com]"`
+	Path    string            `yaml:"path" doc:"/exact, /prefix/* (by whole segments) or /users/{id} (one segment each)." example:"/users/{id}"`
+	Methods []string          `yaml:"methods" listify:"true" doc:"Any of these." example:"[GET, HEAD]"`
+	Headers map[string]string `yaml:"headers" doc:"Name to exact value; * for any value."`
+	Query   map[string]string `yaml:"query" doc:"Parameter to exact value; * for any value."`
+}
+
+// Redirect answers with a Location.
+type Redirect struct {
+	Status int    `yaml:"status" default:"302" enum:"301,302,303,307,308" doc:"Status code."`
+	Scheme string `yaml:"scheme" enum:"http,https" doc:"New scheme; the request's when empty."`
+	Host   string `yaml:"host" doc:"New host; the request's when empty."`
+	Path   string `yaml:"path" doc:"New path, or with a /* match the new prefix; the request's when empty."`
+}
+
+// Respond is a fixed answer.
+type Respond struct {
+	Status  int               `yaml:"status" default:"200" min:"200" max:"599" doc:"Status code."`
+	Body    string            `yaml:"body" doc:"Body."`
+	Headers map[string]string `yaml:"headers" doc:"Answer headers." example:"{content-type: application/json}"`
+}
+
+// Rewrite changes what is forwarded.
+type Rewrite struct {
+	Path string `yaml:"path" doc:"New path; {name} stands for a path parameter, {rest} for what a /* matched." example:"/v2/users/{id}"`
+	Host string `yaml:"host" doc:"New Host; the client's is kept when empty."`
+}
+
+// Retries of requests that are safe to send again.
+type Retries struct {
+	Attempts   int           `yaml:"attempts" default:"1" min:"0" max:"10" doc:"Further attempts after the first. Only idempotent methods with a replayable body; a connection that failed before anything was sent is retried for any method."`
+	On         []string      `yaml:"on" enum:"connect,reset,502,503,504" default:"[connect, reset, 503]" doc:"What is retried: connection failures, connections that died before any answer, or these statuses."`
+	Backoff    time.Duration `yaml:"backoff" default:"25ms" min:"1ms" doc:"First pause; doubles, with full jitter."`
+	MaxBackoff time.Duration `yaml:"max_backoff" default:"1s" min:"1ms" doc:"Longest pause."`
+	BufferBody int64         `yaml:"buffer_body" unit:"bytes" default:"64KiB" max:"16MiB" doc:"Bodies up to this size are kept so that they can be sent again."`
+}
+
+// Service is a logical backend.
+type Service struct {
+	Consul         *ConsulService `yaml:"consul" doc:"Endpoints from Consul."`
+	Static         []string       `yaml:"static" listify:"true" doc:"Endpoints as host:port."`
+	DNS            string         `yaml:"dns" doc:"Endpoints from DNS, as host:port, or a SRV name without port." example:"users.internal:8080"`
+	Mesh           bool           `yaml:"mesh" doc:"Its endpoints are sidecars: SPIFFE mTLS, Txn-Token and hop token."`
+	SPIFFEID       string         `yaml:"spiffe_id" doc:"The exact identity expected of its endpoints, instead of identity.service_id." example:"spiffe://corp.example/orders"`
+	TLS            *ServiceTLS    `yaml:"tls" doc:"Ordinary TLS towards a service outside the mesh."`
+	Protocol       string         `yaml:"protocol" enum:"auto,http1,h2" default:"auto" doc:"auto speaks HTTP/2 to gRPC callers' services and HTTP/1.1 otherwise."`
+	Balance        string         `yaml:"balance" enum:"round_robin,least_request" default:"least_request" doc:"How an endpoint is picked; least_request takes the less busy of two random ones."`
+	ConnectTimeout time.Duration  `yaml:"connect_timeout" default:"2s" min:"1ms" doc:"TCP and TLS together."`
+	IdleTimeout    time.Duration  `yaml:"idle_timeout" default:"60s" min:"1s" doc:"An unused connection to it is closed after."`
+	MaxIdle        int            `yaml:"max_idle" default:"64" min:"1" doc:"Unused connections kept per endpoint."`
+	MaxConns       int            `yaml:"max_conns" default:"0" min:"0" doc:"Connections per endpoint. 0 is unlimited."`
+	Breaker        Breaker        `yaml:"breaker" doc:"Circuit breaker."`
+}
+
+// ConsulService says which Consul service and instances.
+type ConsulService struct {
+	Service    string   `yaml:"service" doc:"Consul's name for it; the service's own when empty."`
+	Tags       []string `yaml:"tags" listify:"true" doc:"All of these tags."`
+	Datacenter string   `yaml:"datacenter" doc:"Another datacenter."`
+	Namespace  string   `yaml:"namespace" doc:"Consul Enterprise namespace."`
+	Partition  string   `yaml:"partition" doc:"Consul Enterprise partition."`
+}
+
+// ServiceTLS is ordinary TLS to a service.
+type ServiceTLS struct {
+	ServerName string `yaml:"server_name" doc:"Name expected in the certificate; the endpoint's host when empty."`
+	CA         string `yaml:"ca" doc:"PEM file of CAs; the system's when empty."`
+	Cert       string `yaml:"cert" doc:"PEM client certificate."`
+	Key        string `yaml:"key" doc:"PEM client key."`
+}
+
+// Breaker opens when a service keeps failing.
+type Breaker struct {
+	Enabled     bool          `yaml:"enabled" default:"true" doc:"Whether there is one."`
+	Failures    int           `yaml:"failures" default:"10" min:"1" doc:"Failures in a row that open it (connection failures, timeouts, 502, 503, 504)."`
+	FailureRate float64       `yaml:"failure_rate" default:"0.5" min:"0" max:"1" doc:"Share of failures within window that opens it, from min_requests on. 0 is off."`
+	MinRequests int           `yaml:"min_requests" default:"50" min:"1" doc:"Requests within window before the share counts."`
+	Window      time.Duration `yaml:"window" default:"10s" min:"100ms" doc:"Length of the window the share is taken over."`
+	Open        time.Duration `yaml:"open" default:"5s" min:"10ms" doc:"How long it stays open before a trial."`
+	Trials      int           `yaml:"trials" default:"3" min:"1" doc:"Successful trials that close it."`
+}
+
+// Consumer is a known API client.
+type Consumer struct {
+	Tags map[string]string `yaml:"tags" doc:"Free labels."`
+}
+
+// Sidecar is the east-west side.
+type Sidecar struct {
+	Service       string            `yaml:"service" required:"true" doc:"The service this sidecar stands next to."`
+	ID            string            `yaml:"id" doc:"Instance id in Consul; service name, host and app port when empty."`
+	App           string            `yaml:"app" doc:"Where the app listens, on loopback." example:"127.0.0.1:8080"`
+	AppProtocol   string            `yaml:"app_protocol" enum:"auto,http1,h2" default:"auto" doc:"How to speak to the app."`
+	Mesh          string            `yaml:"mesh" default:"0.0.0.0:15443" doc:"Where other sidecars reach this one, by mTLS."`
+	Advertise     string            `yaml:"advertise" doc:"host:port others are told; the mesh listener's, with the agent's address, when empty."`
+	Outbound      string            `yaml:"outbound" default:"127.0.0.1:15001" doc:"Where the app reaches other services: as HTTP proxy, or by Host."`
+	Path          string            `yaml:"path" enum:"strict,keep_encoded" default:"strict" doc:"As of listeners, for calls in both directions."`
+	Upstreams     []Upstream        `yaml:"upstreams" doc:"A loopback port per service."`
+	Policy        Policy            `yaml:"policy" doc:"Who may call."`
+	Inbound       []Filter          `yaml:"inbound" doc:"Filters for calls that reach the app."`
+	OutboundChain []Filter          `yaml:"outbound_filters" doc:"Filters for the app's own calls."`
+	Check         AppCheck          `yaml:"check" doc:"How the app's health is told."`
+	Tags          []string          `yaml:"tags" listify:"true" doc:"Tags of the service in Consul."`
+	Meta          map[string]string `yaml:"meta" doc:"Metadata of the service in Consul."`
+	Register      bool              `yaml:"register" default:"true" doc:"Register the service and the sidecar in Consul."`
+	AllowTLS12    bool              `yaml:"allow_tls12" doc:"Accept TLS 1.2 from callers that are not Lintel."`
+	Timeout       time.Duration     `yaml:"timeout" default:"30s" min:"1ms" doc:"Until an answer's head has arrived."`
+	Retries       Retries           `yaml:"retries" doc:"Retries of the app's outbound calls."`
+	ForwardToken  bool              `yaml:"forward_token" default:"true" doc:"Hand the verified Txn-Token on to the app."`
+	UserHeaders   bool              `yaml:"user_headers" default:"true" doc:"Give the app X-User-Id, X-User-Roles and X-User-Scope, made from the verified Txn-Token."`
+	Limits        Limits            `yaml:"limits" doc:"Limits on sizes and times of the mesh listener."`
+}
+
+// Upstream is a loopback port for one service.
+type Upstream struct {
+	Service string `yaml:"service" required:"true" doc:"The service."`
+	Bind    string `yaml:"bind" required:"true" doc:"Loopback host:port." example:"127.0.0.1:9191"`
+}
+
+// AppCheck is how the app's health is told.
+type AppCheck struct {
+	HTTP     string        `yaml:"http" doc:"Path that answers 2xx when healthy; a TCP connect when empty." example:"/health"`
+	GRPC     bool          `yaml:"grpc" doc:"Use the gRPC health protocol."`
+	Interval time.Duration `yaml:"interval" default:"2s" min:"100ms" doc:"Time between checks."`
+	Timeout  time.Duration `yaml:"timeout" default:"1s" min:"50ms" doc:"A check fails after."`
+}
+
+// Policy says who may call which methods and paths.
+type Policy struct {
+	Default        string   `yaml:"default" enum:"deny,consul" default:"deny" doc:"deny: only what allow lists and Consul intentions allow; consul: Consul's own default for what no intention names."`
+	Intentions     bool     `yaml:"intentions" default:"true" doc:"Honour Consul intentions when discovery is Consul."`
+	Allow          []Allow  `yaml:"allow" doc:"Allowed callers."`
+	ChainAsserters []string `yaml:"chain_asserters" doc:"SPIFFE IDs (or prefix/*) that may say through whom a transaction came; every peer of the own trust domain when empty."`
+	UserMinters    []string `yaml:"user_minters" doc:"SPIFFE IDs (or prefix/*) whose Txn-Tokens may speak for users; the service 'ingress' when empty."`
+	TokenBearers   []string `yaml:"token_bearers" doc:"SPIFFE IDs (or prefix/*) of callers that are no Lintel and yet may bring a Txn-Token without a hop token; without an entry such a token is removed."`
+	SelfMinters    []string `yaml:"self_minters" doc:"SPIFFE IDs (or prefix/*) whose Txn-Tokens may speak for themselves; every service of the own trust domain when empty."`
+}
+
+// Allow is one rule. All that is given must match.
+type Allow struct {
+	From    []string `yaml:"from" required:"true" listify:"true" doc:"Services by name, or SPIFFE IDs, or spiffe://…/* prefixes; * is any verified peer."`
+	Methods []string `yaml:"methods" listify:"true" doc:"Any of these; all when empty."`
+	Paths   []string `yaml:"paths" listify:"true" doc:"/exact, /prefix/* or /with/{one} segment; all when empty."`
+	User    bool     `yaml:"user" doc:"Only on behalf of a user, as a verified Txn-Token says."`
+}
+
+// Firewall adjusts the list of reserved header names.
+type Firewall struct {
+	Reserve []string `yaml:"reserve" doc:"Further names to remove from clients' requests; X-Tenant-* is all that begin so." example:"[X-Tenant-Id]"`
+	Allow   []string `yaml:"allow" doc:"Names taken off the list. Say why in a comment: a client may then set them."`
+}
+
+// Discovery says where endpoints come from.
+type Discovery struct {
+	Consul   *Consul       `yaml:"consul" doc:"A Consul agent; without keys, the standard CONSUL_* environment."`
+	CacheDir string        `yaml:"cache_dir" doc:"Last known endpoints are kept here across restarts; in memory only when empty."`
+	MaxStale time.Duration `yaml:"max_stale" default:"0s" doc:"Endpoints not confirmed for this long are dropped. 0s keeps them."`
+	Wait     time.Duration `yaml:"wait" default:"30s" min:"0s" doc:"Longest wait for the first answer before listeners open."`
+}
+
+// Consul is how to reach the agent.
+type Consul struct {
+	Address    string `yaml:"address" doc:"host:port or URL; CONSUL_HTTP_ADDR when empty."`
+	Token      string `yaml:"token" unit:"secret" doc:"ACL token; CONSUL_HTTP_TOKEN when empty."`
+	Datacenter string `yaml:"datacenter" doc:"Datacenter; the agent's when empty."`
+	Namespace  string `yaml:"namespace" doc:"Consul Enterprise namespace."`
+	Partition  string `yaml:"partition" doc:"Consul Enterprise partition."`
+	CA         string `yaml:"ca" doc:"PEM file of the agent's CA."`
+	Cert       string `yaml:"cert" doc:"PEM client certificate."`
+	Key        string `yaml:"key" doc:"PEM client key."`
+}
+
+// Identity is this process's SPIFFE identity.
+type Identity struct {
+	Source    string        `yaml:"source" enum:"none,workload-api,consul,embedded" default:"none" doc:"none: no mesh; workload-api: SPIRE or any other; consul: Consul's Connect CA; embedded: a small CA for development."`
+	Service   string        `yaml:"service" doc:"The service name this process has in the mesh; sidecar.service, or ingress, when empty."`
+	Socket    string        `yaml:"socket" doc:"Workload API address; SPIFFE_ENDPOINT_SOCKET when empty." example:"unix:///run/spire/agent.sock"`
+	ID        string        `yaml:"id" doc:"Which of several identities the Workload API offers."`
+	ServiceID string        `yaml:"service_id" default:"spiffe://{trust_domain}/svc/{service}" doc:"The SPIFFE ID expected of a service, unless Consul's CA prescribes it."`
+	Embedded  EmbeddedCA    `yaml:"embedded" doc:"Settings of the embedded CA."`
+	Wait      time.Duration `yaml:"wait" default:"30s" doc:"Longest wait for an identity before listeners open."`
+	Txn       TxnToken      `yaml:"txn_token" doc:"The internal token that carries the user."`
+}
+
+// EmbeddedCA is for development and the demo only.
+type EmbeddedCA struct {
+	Dir         string        `yaml:"dir" doc:"Folder that processes of one machine share; its CA key is readable by their user."`
+	TrustDomain string        `yaml:"trust_domain" default:"lintel.local" doc:"Trust domain."`
+	TTL         time.Duration `yaml:"ttl" default:"1h" min:"1s" doc:"Life of a certificate."`
+}
+
+// TxnToken tunes what is minted.
+type TxnToken struct {
+	Lifetime time.Duration `yaml:"lifetime" default:"60s" min:"1s" max:"5m" doc:"Life of a minted Txn-Token. It must cover the longest transaction, all its calls included."`
+	Reuse    time.Duration `yaml:"reuse" default:"0s" doc:"Reuse a user's token within this window: cheaper, but requests then share a transaction id. 0s is off."`
+}
+
+// Tracing is trace export and the access log.
+type Tracing struct {
+	Exporter  string            `yaml:"exporter" enum:"none,otlp-grpc,otlp-http" default:"none" doc:"Where sampled spans go."`
+	Endpoint  string            `yaml:"endpoint" doc:"host:port of the collector; the OTEL_EXPORTER_OTLP_* environment when empty." example:"127.0.0.1:4317"`
+	Insecure  bool              `yaml:"insecure" doc:"Plaintext to the collector."`
+	Headers   map[string]string `yaml:"headers" doc:"Headers for the collector."`
+	Sample    float64           `yaml:"sample" default:"1" min:"0" max:"1" doc:"Share of new traces that is sampled."`
+	AccessLog AccessLog         `yaml:"access_log" doc:"One line per exchange."`
+}
+
+// AccessLog is one line per exchange.
+type AccessLog struct {
+	Format string `yaml:"format" enum:"json,text,off" default:"json" doc:"Format on standard output."`
+	Query  bool   `yaml:"query" doc:"Log query strings, which often hold secrets."`
+	User   string `yaml:"user" enum:"subject,hash,omit" default:"subject" doc:"How the user appears."`
+}
+
+// Admin is the loopback API.
+type Admin struct {
+	Address string `yaml:"address" default:"127.0.0.1:9901" doc:"Loopback host:port; off switches it off."`
+	Probes  string `yaml:"probes" doc:"host:port on any address with only /livez, /readyz and /metrics." example:"0.0.0.0:9902"`
+}
+
+// Shutdown is how the process ends.
+type Shutdown struct {
+	Delay time.Duration `yaml:"delay" default:"0s" doc:"Not ready but still accepting, so that load balancers notice."`
+	Drain time.Duration `yaml:"drain" default:"30s" doc:"Longest wait for exchanges in flight."`
+}

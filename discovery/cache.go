@@ -1,0 +1,216 @@
+package discovery
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"lintel.dev/lintel/proxy/cluster"
+)
+
+const (
+	cacheFileLimit = 16 << 20        // bytes; about 50,000 endpoints
+	cacheCloseWait = 5 * time.Second // a disk that hangs does not hold up the end of the process
+)
+
+// record is one query's last known endpoints.
+type record struct {
+	Key       string             `json:"key"`
+	Query     Query              `json:"query"`
+	At        time.Time          `json:"at"`
+	Endpoints []cluster.Endpoint `json:"endpoints"`
+}
+
+// sealed is the file's form: the sum tells a damaged file from a whole one.
+type sealed struct {
+	Sum    string          `json:"sha256"`
+	Record json.RawMessage `json:"record"`
+}
+
+// cache keeps records as files. A goroutine of its own writes them, so that a
+// slow disk delays nobody, and no failure of the disk is more than a warning.
+type cache struct {
+	dir  string
+	log  *slog.Logger
+	wake chan struct{}
+	quit chan struct{}
+	done chan struct{}
+
+	mu      sync.Mutex
+	pending map[string]record
+}
+
+func openCache(dir string, log *slog.Logger) *cache {
+	c := &cache{dir: filepath.Join(dir, "discovery"), log: log, wake: make(chan struct{}, 1),
+		quit: make(chan struct{}), done: make(chan struct{}), pending: map[string]record{}}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		log.Warn("discovery: cannot use the cache folder; endpoints are not kept across restarts", "dir", c.dir, "error", err)
+	}
+	go c.write()
+	return c
+}
+
+func (c *cache) save(r record) {
+	c.mu.Lock()
+	c.pending[r.Key] = r
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *cache) write() {
+	defer close(c.done)
+	for {
+		select {
+		case <-c.wake:
+			c.flush()
+		case <-c.quit:
+			c.flush()
+			return
+		}
+	}
+}
+
+func (c *cache) flush() {
+	c.mu.Lock()
+	pending := c.pending
+	c.pending = map[string]record{}
+	c.mu.Unlock()
+	for _, r := range pending {
+		if err := c.put(r); err != nil {
+			c.log.Warn("discovery: could not keep the last known endpoints on disk; they are in memory only", "service", r.Query.String(), "error", err)
+		}
+	}
+}
+
+func (c *cache) close() {
+	close(c.quit)
+	select {
+	case <-c.done:
+	case <-time.After(cacheCloseWait):
+		c.log.Warn("discovery: the disk is too slow; the last known endpoints may not be kept", "dir", c.dir)
+	}
+}
+
+func (c *cache) path(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(c.dir, hex.EncodeToString(sum[:16])+".json")
+}
+
+// put replaces the file in one step: a crash leaves the old or the new one.
+func (c *cache) put(r record) (err error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(text)
+	text, err = json.Marshal(sealed{Sum: hex.EncodeToString(sum[:]), Record: text})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil { // it may have been removed, or come back
+		return err
+	}
+	f, err := os.CreateTemp(c.dir, ".tmp-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), c.path(r.Key))
+}
+
+// load finds the record of a key; a missing or damaged file is none.
+func (c *cache) load(key string) (record, bool) {
+	c.mu.Lock()
+	r, waiting := c.pending[key]
+	c.mu.Unlock()
+	if waiting {
+		return r, true
+	}
+	f, err := os.Open(c.path(key))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			c.log.Warn("discovery: cannot read the last known endpoints", "error", err)
+		}
+		return record{}, false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, cacheFileLimit+1))
+	if err == nil {
+		r, err = openRecord(text, key)
+	}
+	if err != nil {
+		c.log.Warn("discovery: the file of last known endpoints is damaged; ignored", "file", f.Name(), "error", err)
+		return record{}, false
+	}
+	return r, true
+}
+
+func openRecord(text []byte, key string) (record, error) {
+	if len(text) > cacheFileLimit {
+		return record{}, fmt.Errorf("discovery: more than %d bytes", cacheFileLimit)
+	}
+	var s sealed
+	if err := json.Unmarshal(text, &s); err != nil {
+		return record{}, fmt.Errorf("discovery: not a sealed record: %w", err)
+	}
+	if sum := sha256.Sum256(s.Record); s.Sum != hex.EncodeToString(sum[:]) {
+		return record{}, errors.New("discovery: its checksum does not match")
+	}
+	var r record
+	dec := json.NewDecoder(bytes.NewReader(s.Record))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return record{}, fmt.Errorf("discovery: not a record: %w", err)
+	}
+	if r.Key != key {
+		return record{}, fmt.Errorf("discovery: it belongs to %q", r.Key)
+	}
+	for _, e := range r.Endpoints {
+		if _, _, err := net.SplitHostPort(e.Address); err != nil {
+			return record{}, fmt.Errorf("discovery: address %q: %w", e.Address, err)
+		}
+	}
+	if r.At.After(time.Now()) { // the clock was set back: its age is unknown, not negative
+		r.At = time.Now()
+	}
+	r.Endpoints = tidy(r.Endpoints)
+	return r, nil
+}
+
+// queryKey is one text per distinct query.
+func queryKey(q Query) string {
+	q.Tags = slices.Clone(q.Tags)
+	slices.Sort(q.Tags)
+	q.Tags = slices.Compact(q.Tags)
+	text, err := json.Marshal(q)
+	if err != nil {
+		panic(err) // strings and a bool always marshal
+	}
+	return string(text)
+}

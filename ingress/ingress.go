@@ -1,0 +1,286 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"lintel.dev/lintel/admin"
+	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/config/compose"
+	"lintel.dev/lintel/discovery"
+	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/listen"
+	"lintel.dev/lintel/proxy/nethttp"
+	"lintel.dev/lintel/proxy/pipe"
+	"lintel.dev/lintel/proxy/store"
+	"lintel.dev/lintel/tracing"
+)
+
+// Options are what an ingress is started with.
+type Options struct {
+	Snapshot *config.Snapshot
+	Path     string // followed for changes; "" when there is no file
+	Version  string
+	Out      io.Writer // access log
+	Log      *slog.Logger
+
+	Identity *compose.Identity  // opened already (the demo's); nil: as the snapshot says
+	Catalog  *discovery.Catalog // the demo's; nil: as the snapshot says
+	Reload   <-chan struct{}    // SIGHUP; may be nil
+}
+
+// Ingress is a running gateway.
+type Ingress struct {
+	opts      Options
+	log       *slog.Logger
+	observers *compose.Observers
+	discovery *compose.Discovery
+	identity  *compose.Identity
+	reloader  *compose.Reloader
+	watched   *compose.Watched
+	live      pipe.Live
+	servers   []*edge
+	admin     *compose.Admin
+	drainNow  chan struct{}
+	drainOnce sync.Once
+}
+
+// edge is one open listener.
+type edge struct {
+	name     string
+	server   exchange.Server
+	listener net.Listener
+	certs    *listen.Certificates // nil on plaintext
+}
+
+// Start opens everything in order: observers, discovery, identity, table,
+// admin, listeners. Identity and first discovery are awaited, bounded, before a
+// listener opens.
+func Start(ctx context.Context, o Options) (g *Ingress, err error) {
+	s := o.Snapshot
+	if len(s.Listeners) == 0 {
+		return nil, fmt.Errorf("ingress: %s: no listeners: add at least one under listeners", s.Pos(""))
+	}
+	g = &Ingress{opts: o, log: o.Log, drainNow: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			g.release(context.Background())
+		}
+	}()
+	if g.observers, err = compose.NewObservers(s.Tracing, "lintel-ingress", o.Version, o.Out, o.Log); err != nil {
+		return g, err
+	}
+	if g.discovery, err = compose.OpenDiscovery(s.Discovery, o.Catalog, o.Log); err != nil {
+		return g, err
+	}
+	if g.identity = o.Identity; g.identity == nil {
+		if g.identity, err = compose.OpenIdentity(ctx, s.Identity, "ingress", g.discovery.CA(), o.Log); err != nil {
+			return g, err
+		}
+	}
+	if err = g.compile(s); err != nil {
+		return g, err
+	}
+	g.awaitDiscovery(ctx, s.Discovery.Wait)
+	if g.admin, err = compose.StartAdmin(ctx, s.Admin, g.sources(), o.Log); err != nil {
+		return g, err
+	}
+	if err = g.listen(ctx, s); err != nil {
+		return g, err
+	}
+	return g, nil
+}
+
+// compile puts the first table in force and prepares for the next ones.
+func (g *Ingress) compile(s *config.Snapshot) error {
+	registry, err := compose.Registry()
+	if err != nil {
+		return err
+	}
+	c := &compiler{registry: registry, stores: store.NewSet(), log: g.log,
+		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed}}
+	if g.identity != nil {
+		c.sender = &compose.Sender{ID: g.identity}
+	}
+	g.reloader = &compose.Reloader{Path: g.opts.Path, Log: g.log, Metrics: g.observers.Metrics, Apply: func(s *config.Snapshot) error {
+		t, err := c.compile(s)
+		if err != nil {
+			return err
+		}
+		g.live.Swap(t)
+		return nil
+	}}
+	g.watched = &compose.Watched{Discovery: g.discovery, Identity: g.identity, Reloader: g.reloader,
+		Clusters: c.clusters, Metrics: g.observers.Metrics}
+	return errors.Join(g.watched.Gauges(), g.reloader.Boot(s))
+}
+
+// sources is what the admin API shows of an ingress.
+func (g *Ingress) sources() admin.Sources {
+	first := g.opts.Snapshot.Listeners[0]
+	return admin.Sources{Ready: g.watched.Checks, Config: g.watched.Config, Services: g.watched.Services, Connections: g.watched.Connections,
+		Routes: func() any { return compose.Routes(g.live.Acquire()) },
+		Explain: func(r admin.ExplainRequest) (any, error) {
+			return compose.Explain(g.live.Acquire(), first.Name, compose.PathMode(first.Path), r)
+		},
+		Drain: g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
+}
+
+// awaitDiscovery waits until something is known about every service. When the
+// wait is over it serves all the same: a service nobody knows answers 503.
+func (g *Ingress) awaitDiscovery(ctx context.Context, wait time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	if err := g.discovery.Ready(ctx); err != nil {
+		g.log.Warn("ingress: opening without knowing every service", "error", err)
+	}
+}
+
+func (g *Ingress) listen(ctx context.Context, s *config.Snapshot) error {
+	for _, l := range s.Listeners {
+		e, err := g.open(ctx, l)
+		if err != nil {
+			return fmt.Errorf("ingress: listener %s: %w", l.Name, err)
+		}
+		g.servers = append(g.servers, e)
+	}
+	for _, e := range g.servers {
+		go func() {
+			if err := e.server.Serve(e.listener); err != nil && !errors.Is(err, net.ErrClosed) {
+				g.log.Error("ingress: listener stopped", "listener", e.name, "error", err)
+				g.Drain()
+			}
+		}()
+		g.log.Info("ingress: listening", "listener", e.name, "address", e.listener.Addr().String())
+	}
+	return nil
+}
+
+func (g *Ingress) open(ctx context.Context, l config.Listener) (*edge, error) {
+	e := &edge{name: l.Name}
+	observers, err := g.observers.For(ctx, tracing.Edge, l.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	p := pipe.New(pipe.Config{Edge: true, Path: compose.PathMode(l.Path), Trusted: l.TrustedProxies, Observers: observers, Log: g.log}, &g.live)
+	g.watched.Pipe(l.Name, p)
+	cfg := compose.Server(l.Name, l.Limits)
+	cfg.H2, cfg.H2C = l.TLS != nil, l.H2C
+	if l.TLS != nil {
+		if e.certs, cfg.TLS, err = compose.EdgeTLS(l.TLS, g.log); err != nil {
+			return nil, err
+		}
+	}
+	if e.server, err = nethttp.NewServer(cfg, p, g.log); err != nil {
+		return nil, err
+	}
+	e.listener, err = listen.Open(l.Address)
+	return e, err
+}
+
+// Addr is where a listener accepts, "" when there is none of that name.
+func (g *Ingress) Addr(listener string) string {
+	for _, e := range g.servers {
+		if e.name == listener {
+			return e.listener.Addr().String()
+		}
+	}
+	return ""
+}
+
+// Missing lists the services that have no endpoint at the moment.
+func (g *Ingress) Missing() []string {
+	var out []string
+	for _, s := range g.watched.Clusters.Status() {
+		if len(s.Endpoints) == 0 {
+			out = append(out, s.Service)
+		}
+	}
+	return out
+}
+
+// AdminAddr is where the admin API listens, "" when it is off.
+func (g *Ingress) AdminAddr() string { return g.admin.Addr() }
+
+// Drain asks Run to end as SIGTERM does.
+func (g *Ingress) Drain() { g.drainOnce.Do(func() { close(g.drainNow) }) }
+
+// Run serves until ctx ends or a drain is asked for, then drains: not ready,
+// a pause for load balancers, no new connections, exchanges in flight finish,
+// bounded.
+func (g *Ingress) Run(ctx context.Context) error {
+	follow, stop := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	following.Go(func() { g.reloader.Follow(follow) })
+	for _, e := range g.servers {
+		if e.certs != nil {
+			following.Go(func() { e.certs.Watch(follow) })
+		}
+	}
+	for running := true; running; {
+		select {
+		case <-ctx.Done():
+			running = false
+		case <-g.drainNow:
+			running = false
+		case <-g.opts.Reload:
+			_ = g.reloader.Reload() // logged and told by readyz; the old one keeps running
+			for _, e := range g.servers {
+				if e.certs != nil {
+					_ = e.certs.Reload()
+				}
+			}
+		}
+	}
+	stop()
+	following.Wait()
+	return g.shutdown()
+}
+
+func (g *Ingress) shutdown() error {
+	s := g.reloader.Current().Shutdown
+	g.admin.Draining()
+	g.log.Info("ingress: draining", "delay", s.Delay, "drain", s.Drain)
+	time.Sleep(s.Delay)
+	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
+	defer cancel()
+	cut := g.release(ctx)
+	if cut > 0 {
+		return fmt.Errorf("ingress: %d exchanges were cut when shutdown.drain (%s) was over", cut, s.Drain)
+	}
+	g.log.Info("ingress: stopped; nothing was cut")
+	return nil
+}
+
+// release ends whatever has been started, and reports the exchanges cut.
+func (g *Ingress) release(ctx context.Context) int {
+	cut := compose.StopServers(ctx, g.log, func(yield func(exchange.Server) bool) {
+		for _, e := range g.servers {
+			if e.server != nil && !yield(e.server) {
+				return
+			}
+		}
+	})
+	g.live.Swap(nil)
+	if g.admin != nil {
+		g.admin.Close()
+	}
+	if g.identity != nil && g.opts.Identity == nil {
+		_ = g.identity.Close()
+	}
+	if g.discovery != nil {
+		g.discovery.Close()
+	}
+	if g.observers != nil {
+		flush, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		g.observers.Close(flush)
+	}
+	return cut
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package txntoken
+
+const raceEnabled = false

@@ -1,0 +1,335 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// Options are a route's terms for forwarding.
+type Options struct {
+	Timeout    time.Duration // until the answer's head, retries included; 0 is unlimited
+	Attempts   int           // further attempts after the first
+	OnConnect  bool          // retry when no connection could be had
+	OnReset    bool          // retry when the connection died before any answer
+	OnStatus   []int         // retry on these statuses
+	Backoff    time.Duration // first pause
+	MaxBackoff time.Duration // longest pause
+	BufferBody int64         // bodies up to this many bytes are kept for a retry
+}
+
+// errTimeout is the cancellation cause when Options.Timeout has passed.
+var errTimeout = errors.New("cluster: timed out")
+
+// freeRetries is how often a dead keep-alive connection is replaced without
+// counting as a retry: the service never saw those requests.
+const freeRetries = 2
+
+// run is one Forward in progress.
+type run struct {
+	c       *Cluster
+	x       *exchange.Exchange
+	o       *Options
+	seen    tried
+	fault   *exchange.Fault
+	serving *member // the endpoint whose answer x holds
+	free    int     // stale connections replaced so far
+	replay  bool    // the request body can be sent again
+	hurried bool    // the deadline is the caller's, not the route's
+	upload  *upload // the request body while it streams, nil when there is none
+}
+
+// Forward sends x to an endpoint and fills x.Response with the answer's head
+// and its streaming body. It returns why that was not possible.
+func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
+	x.Service = c.cfg.Service
+	ctx, cancel := context.WithCancelCause(x.Context())
+	x.SetContext(ctx)
+	r := &run{c: c, x: x, o: o}
+	x.OnDone(func() { r.release(); cancel(nil) })
+	left, limited := r.terms()
+	if !limited {
+		return r.loop()
+	}
+	if left <= 0 {
+		return timeoutFault(c.cfg.Service, "the caller's deadline had passed")
+	}
+	timer := time.AfterFunc(left, func() { cancel(errTimeout) })
+	fault := r.loop()
+	if !timer.Stop() && fault == nil {
+		// The head came just too late: the context is cancelled or about to
+		// be, which would cut the body.
+		fault = timeoutFault(c.cfg.Service, "no answer in time")
+	}
+	return fault
+}
+
+// loop makes attempts until one succeeds or there is no further.
+func (r *run) loop() *exchange.Fault {
+	x := r.x
+	if fault := r.keepBody(); fault != nil {
+		return fault
+	}
+	attempts := r.o.Attempts
+	if x.Txn != nil && x.Txn.Retries >= 0 {
+		attempts = min(attempts, x.Txn.Retries)
+	}
+	for n := 0; ; {
+		x.Spare = attempts - n
+		fault := r.once()
+		again, counts := r.again(fault)
+		var wait time.Duration
+		switch {
+		case !again, x.Context().Err() != nil, counts && n >= attempts:
+			return fault
+		case !counts:
+			r.free++
+		default:
+			n++
+			// What there is now is better than a certain timeout.
+			if wait = pause(r.o, n); !x.Deadline.IsZero() && time.Until(x.Deadline) <= wait {
+				return fault
+			}
+		}
+		r.drop()
+		if wait > 0 {
+			if err := x.Sleep(wait); err != nil {
+				return r.explain(fault)
+			}
+		}
+		rewind(x)
+	}
+}
+
+// drop gives up the attempt's answer in favour of another attempt, elsewhere
+// if there is an elsewhere.
+func (r *run) drop() {
+	if r.serving != nil {
+		r.seen.add(r.serving)
+	}
+	r.x.DropResponse()
+	r.release()
+}
+
+// release ends the attempt's share in its endpoint. Further calls do nothing.
+func (r *run) release() {
+	if r.serving != nil {
+		r.serving.busy.Add(-1)
+		r.c.inHand.Add(-1)
+		r.serving = nil
+	}
+}
+
+// terms says how long this exchange may still take.
+func (r *run) terms() (time.Duration, bool) {
+	x, o, now := r.x, r.o, time.Now()
+	if o.Timeout > 0 {
+		x.Deadline = now.Add(o.Timeout)
+	}
+	if x.Txn != nil && !x.Txn.Deadline.IsZero() && (x.Deadline.IsZero() || x.Txn.Deadline.Before(x.Deadline)) {
+		x.Deadline, r.hurried = x.Txn.Deadline, true
+	}
+	return x.Deadline.Sub(now), !x.Deadline.IsZero()
+}
+
+// once makes one attempt through the breaker.
+func (r *run) once() *exchange.Fault {
+	r.fault = nil
+	if f := r.c.breaker.do(r.c.cfg.Service, r.attempt); f != nil {
+		return f
+	}
+	return r.fault
+}
+
+// attempt picks an endpoint and sends the request. What it returns is for the
+// breaker; the fault for the client is left in r.fault.
+func (r *run) attempt() (struct{}, error) {
+	c, x := r.c, r.x
+	lineup := c.lineup.Load()
+	if len(lineup.members) == 0 {
+		r.fault = &exchange.Fault{
+			Source: exchange.FromUpstream, Status: http.StatusServiceUnavailable, Code: "no-endpoint",
+			Title: "No endpoint is healthy", Detail: "service " + c.cfg.Service + " has no healthy endpoint",
+			RetryAfter: time.Second, Proxy: "destination_unavailable",
+		}
+		return struct{}{}, errNotItsFault
+	}
+	m := c.pick.pick(lineup, &r.seen)
+	x.Endpoint = m.Address
+	x.Attempts++
+	x.Sent, x.Answered = time.Now(), time.Time{}
+	m.busy.Add(1)
+	c.inHand.Add(1)
+	r.serving = m
+	if err := r.send(m); err != nil {
+		r.release()
+		r.seen.add(m)
+		r.fault = r.explain(asFault(err))
+		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" {
+			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service
+		}
+		if again, counts := r.again(r.fault); again && !counts {
+			return struct{}{}, errNotItsFault // a stale connection, to be replaced
+		}
+		return struct{}{}, r.fault
+	}
+	x.Answered = time.Now()
+	if failing(x.Response.Status) {
+		return struct{}{}, errBadStatus
+	}
+	return struct{}{}, nil
+}
+
+func (r *run) send(m *member) error {
+	x := r.x
+	up, err := r.c.cfg.Transport.Reserve(x.Context(), m.Address, r.c.protocol(x))
+	if err != nil {
+		return err
+	}
+	sent := false
+	defer func() {
+		if !sent { // refused, or BeforeWrite panicked
+			up.Release()
+		}
+	}()
+	if x.BeforeWrite != nil {
+		if err := x.BeforeWrite(x, up.Info()); err != nil {
+			return err
+		}
+	}
+	sent = true
+	return up.RoundTrip(x)
+}
+
+func (c *Cluster) protocol(x *exchange.Exchange) exchange.Protocol {
+	switch {
+	case c.cfg.Protocol == "h2" && x.Request.Upgrade == "":
+		return exchange.HTTP2
+	case c.cfg.Protocol == "auto" && x.Request.Proto == "HTTP/2.0" && x.IsGRPC():
+		return exchange.HTTP2
+	}
+	return exchange.HTTP1
+}
+
+// again says whether the exchange may be sent again, and whether that counts
+// as one of its retries.
+func (r *run) again(f *exchange.Fault) (again, counts bool) {
+	x, o := r.x, r.o
+	if f == nil {
+		return r.replay && x.Response.Tunnel == nil && idempotent(x.Request.Method) &&
+			slices.Contains(o.OnStatus, x.Response.Status), true
+	}
+	untouched := r.replay || x.Request.Read == 0
+	switch {
+	case f.Source != exchange.FromUpstream || f.Code == "breaker-open" || f.Code == "no-endpoint":
+		return false, false
+	case f.Code == "stale-connection":
+		return untouched && f.Retryable || r.replay && idempotent(x.Request.Method), r.free >= freeRetries
+	case f.Retryable:
+		return untouched && o.OnConnect, true
+	case f.Code == "reset":
+		return r.replay && o.OnReset && idempotent(x.Request.Method), true
+	}
+	return false, false
+}
+
+// explain turns a fault that is only a consequence of cancellation into its
+// cause: the route's timeout, or the client that went away. f is nil when an
+// answer was given up for a retry that cannot be made any more.
+func (r *run) explain(f *exchange.Fault) *exchange.Fault {
+	ctx := r.x.Context()
+	switch {
+	case f != nil && (ctx.Err() == nil || f.Source == exchange.FromClient):
+		return f
+	case errors.Is(context.Cause(ctx), errTimeout) && r.upload.stalled():
+		return stalledFault()
+	case errors.Is(context.Cause(ctx), errTimeout):
+		return timeoutFault(r.c.cfg.Service, "no answer in time")
+	}
+	return &exchange.Fault{Source: exchange.FromClient, Status: 499, Code: "client-gone",
+		Title: "Client went away", Close: true, Err: context.Cause(ctx)}
+}
+
+// keepBody makes the request body replayable where that is allowed and cheap.
+func (r *run) keepBody() *exchange.Fault {
+	req := &r.x.Request
+	switch {
+	case req.Body == nil || req.Length == 0:
+		r.replay = true
+		return nil
+	case req.Upgrade != "" || r.o.Attempts == 0 || !idempotent(req.Method),
+		req.Length < 0 || req.Length > r.o.BufferBody:
+		r.upload = &upload{ReadCloser: req.Body}
+		req.Body = r.upload
+		return nil
+	}
+	buf := make([]byte, req.Length)
+	if _, err := io.ReadFull(req.Body, buf); err != nil {
+		var f *exchange.Fault
+		if errors.As(err, &f) {
+			return f
+		}
+		return r.explain(&exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest,
+			Code: "body-incomplete", Title: "Request body is incomplete", Close: true, Err: err})
+	}
+	if errors.Is(context.Cause(r.x.Context()), errTimeout) {
+		return stalledFault() // nothing was sent: no endpoint may be blamed
+	}
+	_ = req.Body.Close()
+	req.Body, r.replay = exchange.NewBody(buf), true
+	return nil
+}
+
+func rewind(x *exchange.Exchange) {
+	if b, ok := x.Request.Body.(*exchange.Bytes); ok {
+		b.Rewind()
+	}
+}
+
+// pause is exponential with full jitter.
+func pause(o *Options, n int) time.Duration {
+	d := max(o.Backoff, 0)
+	for range min(n-1, 16) {
+		d = min(2*d, o.MaxBackoff) // step by step, so it cannot overflow
+	}
+	return rand.N(max(min(d, o.MaxBackoff), 0) + 1)
+}
+
+func idempotent(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+func failing(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
+}
+
+func stalledFault() *exchange.Fault {
+	return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "upload-stalled",
+		Title: "Request took too long", Detail: "the request body did not arrive in time", Close: true, Err: errTimeout}
+}
+
+func timeoutFault(service, detail string) *exchange.Fault {
+	return &exchange.Fault{Source: exchange.FromUpstream, Status: http.StatusGatewayTimeout, Code: "timeout",
+		Title: "Service did not answer in time", Detail: "service " + service + ": " + detail,
+		Proxy: "http_response_timeout"}
+}
+
+// asFault keeps an engine's fault and wraps anything else.
+func asFault(err error) *exchange.Fault {
+	var f *exchange.Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	return &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError,
+		Code: "internal", Title: "Internal error", Err: err}
+}

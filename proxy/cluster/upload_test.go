@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"lintel.dev/lintel/proxy/cluster/clustertest"
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// patient breaks after one failure, so that a miscounted one shows.
+var patient = BreakerConfig{Enabled: true, Failures: 1, Window: time.Minute, Open: time.Minute, Trials: 1}
+
+func TestAStalledUploadIsTheClientsFault(t *testing.T) {
+	tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, _ string) error {
+		body := x.Request.Body
+		go func() { _, _ = io.Copy(io.Discard, body) }() // as an engine's pump does, until the pipe is closed
+		<-x.Context().Done()
+		return clustertest.Fault("reset", false)
+	}}
+	c := newTest(t, tr, Config{Breaker: patient}, "a:1")
+	o := opts
+	o.Timeout = 100 * time.Millisecond
+	x := newExchange("POST", "")
+	r, w := io.Pipe()
+	t.Cleanup(func() { _ = w.Close() })
+	go func() { _, _ = io.WriteString(w, "abc") }() // and nothing more
+	x.Request.Body, x.Request.Length = r, 100000
+	if f := c.Forward(x, &o); code(f) != "upload-stalled" || f.Status != 408 || f.Source != exchange.FromClient {
+		t.Errorf("%+v", f)
+	}
+	over(x)
+	if c.State() != "closed" {
+		t.Errorf("a slow client opened the breaker: %s", c.State())
+	}
+}
+
+func TestAServiceThatDoesNotReadIsNotTheClientsFault(t *testing.T) {
+	tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, _ string) error {
+		<-x.Context().Done()
+		return clustertest.Fault("reset", false)
+	}}
+	c := newTest(t, tr, Config{Breaker: patient}, "a:1")
+	o := opts
+	o.Timeout = 20 * time.Millisecond
+	x := newExchange("POST", "body")
+	if f := c.Forward(x, &o); code(f) != "timeout" || f.Status != 504 {
+		t.Errorf("%+v", f)
+	}
+	over(x)
+	if c.State() != "open" {
+		t.Errorf("a service that hangs did not open its breaker: %s", c.State())
+	}
+}
+
+func TestACallerInAHurryOpensNoBreaker(t *testing.T) {
+	tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, _ string) error {
+		<-x.Context().Done()
+		return clustertest.Fault("reset", false)
+	}}
+	c := newTest(t, tr, Config{Breaker: patient}, "a:1")
+	o := opts
+	o.Timeout = time.Hour
+	x := newExchange("GET", "")
+	x.Txn = &exchange.Txn{Deadline: time.Now().Add(20 * time.Millisecond), Retries: -1}
+	if f := c.Forward(x, &o); code(f) != "timeout" {
+		t.Errorf("%+v", f)
+	}
+	over(x)
+	if c.State() != "closed" {
+		t.Errorf("a caller's own deadline opened the breaker: %s", c.State())
+	}
+}
+
+// dribble is four bytes that take longer than the route allows.
+type dribble struct{ n int }
+
+func (d *dribble) Read(p []byte) (int, error) {
+	if d.n++; d.n > 4 {
+		return 0, io.EOF
+	}
+	time.Sleep(20 * time.Millisecond)
+	p[0] = 'x'
+	return 1, nil
+}
+
+func TestASlowUploadThatIsKeptForARetryBlamesNoEndpoint(t *testing.T) {
+	c := newTest(t, &clustertest.Transport{}, Config{Breaker: patient}, "a:1")
+	o := opts
+	o.Timeout = 30 * time.Millisecond
+	x := newExchange("PUT", "1234")
+	x.Request.Body = io.NopCloser(&dribble{})
+	if f := c.Forward(x, &o); code(f) != "upload-stalled" || f.Source != exchange.FromClient || x.Attempts != 0 {
+		t.Errorf("%+v, %d attempts", f, x.Attempts)
+	}
+	over(x)
+	if c.State() != "closed" {
+		t.Errorf("a slow client opened the breaker: %s", c.State())
+	}
+}

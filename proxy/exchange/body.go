@@ -1,0 +1,41 @@
+package exchange
+
+import "io"
+
+// Bytes is a body held in memory; it can be read again after Rewind.
+type Bytes struct {
+	data []byte
+	off  int
+}
+
+// NewBody returns a body that yields b.
+func NewBody(b []byte) *Bytes { return &Bytes{data: b} }
+
+// Read implements io.Reader.
+func (b *Bytes) Read(p []byte) (int, error) {
+	if b.off >= len(b.data) {
+		return 0, io.EOF
+	}
+	n := copy(p, b.data[b.off:])
+	b.off += n
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo without an intermediate buffer.
+func (b *Bytes) WriteTo(w io.Writer) (int64, error) {
+	if b.off >= len(b.data) {
+		return 0, nil
+	}
+	n, err := w.Write(b.data[b.off:])
+	b.off += n
+	return int64(n), err
+}
+
+// Rewind makes the body yield everything again.
+func (b *Bytes) Rewind() { b.off = 0 }
+
+// Len reports the bytes not yet read.
+func (b *Bytes) Len() int { return len(b.data) - b.off }
+
+// Close does nothing; the memory belongs to whoever made the body.
+func (b *Bytes) Close() error { return nil }

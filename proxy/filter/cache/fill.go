@@ -1,0 +1,125 @@
+package cache
+
+import (
+	"io"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// fill collects a body while the client reads it, and stores the answer once
+// the body is known to be whole.
+type fill struct {
+	body io.ReadCloser
+
+	f    *cache
+	v    *visit
+	x    *exchange.Exchange
+	a    *answer
+	user []byte
+	want int64 // announced length, -1 unknown
+	buf  []byte
+	over bool
+}
+
+// collect stores a without a body at once, else as its body passes.
+func (f *cache) collect(x *exchange.Exchange, v *visit, a *answer, user []byte) {
+	c := &fill{body: x.Response.Body, f: f, v: v, x: x, a: a, user: user, want: x.Response.Length}
+	if c.body == nil {
+		if c.want > 0 { // a body was announced and is not there
+			c.abandon()
+		} else {
+			c.finish()
+		}
+		return
+	}
+	v.fill = c
+	x.Response.Body = c
+}
+
+// Read implements io.Reader.
+func (c *fill) Read(p []byte) (int, error) {
+	n, err := c.body.Read(p)
+	if !c.over {
+		c.add(p[:n])
+		switch {
+		case err == io.EOF:
+			c.finish()
+		case err != nil:
+			c.abandon()
+		}
+	}
+	return n, err
+}
+
+// Close implements io.Closer. An engine that knows the length need not read on
+// to the end mark.
+func (c *fill) Close() error {
+	if !c.over && c.want >= 0 {
+		c.finish()
+	}
+	c.abandon()
+	return c.body.Close()
+}
+
+func (c *fill) add(p []byte) {
+	need := len(c.buf) + len(p)
+	if c.over || need <= cap(c.buf) {
+		if !c.over {
+			c.buf = append(c.buf, p...)
+		}
+		return
+	}
+	most := c.f.MaxObject
+	if c.want >= 0 {
+		most = c.want
+	}
+	if int64(need) > most {
+		c.abandon()
+		return
+	}
+	size := min(most, max(int64(2*cap(c.buf)), int64(need), 4096))
+	if !c.resize(size) {
+		c.abandon()
+		return
+	}
+	c.buf = append(c.buf, p...)
+}
+
+// resize moves what is collected to a buffer of size, both paid for while both
+// are there.
+func (c *fill) resize(size int64) bool {
+	if !c.f.responses.Reserve(size) {
+		return false
+	}
+	old := int64(cap(c.buf))
+	c.buf = append(make([]byte, 0, size), c.buf...)
+	c.f.responses.Free(old)
+	return true
+}
+
+// finish stores the answer if all of its body is here and nothing comes after.
+func (c *fill) finish() {
+	size := int64(len(c.buf))
+	if c.over || c.want >= 0 && size != c.want || c.x.Response.Trailer.Len() > 0 {
+		c.abandon()
+		return
+	}
+	if int64(cap(c.buf))-size > size/8 && !c.resize(size) {
+		c.abandon()
+		return
+	}
+	c.a.body = c.buf
+	c.f.responses.Put(c.v.uri, c.user, c.a, c.a.size(), c.v.epoch, c.a.sameVariant)
+	c.abandon()
+}
+
+// abandon ends collecting and lets those go who wait for it.
+func (c *fill) abandon() {
+	if c.over {
+		return
+	}
+	c.over = true
+	c.f.responses.Free(int64(cap(c.buf)))
+	c.buf = nil
+	c.f.land(c.v)
+}

@@ -1,0 +1,112 @@
+package jwt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/firewall"
+)
+
+// check finds what the tags cannot say.
+func (c *Config) check() error {
+	if len(c.Iss) == 0 {
+		return filter.Errorf("iss", "is empty: name the issuers whose tokens are accepted, or say any")
+	}
+	if len(c.Iss) > 1 && slices.Contains(c.Iss, "any") {
+		return filter.Errorf("iss", "any accepts every issuer: it stands alone")
+	}
+	if len(c.Keys) == 0 {
+		return filter.Errorf("keys", "is empty: want at least one of file, public_key, secret or jwks_url")
+	}
+	if c.From != "header" {
+		return filter.Errorf("from", "is %q, want header", c.From)
+	}
+	if c.Anonymous != "deny" && c.Anonymous != "allow" {
+		return filter.Errorf("anonymous", "is %q, want deny or allow", c.Anonymous)
+	}
+	if _, err := firewall.NewSet(c.Header); err != nil || strings.Contains(c.Header, "*") {
+		return filter.Errorf("header", "%q is no header name", c.Header)
+	}
+	if quoted(c.Realm) {
+		return filter.Errorf("realm", "must not hold quotes, backslashes or control characters")
+	}
+	for i, s := range c.Scopes {
+		if s == "" || quoted(s) || strings.Contains(s, " ") {
+			return filter.Errorf(fmt.Sprintf("scopes[%d]", i), "%q is no scope: want one word without quotes (RFC 6749 section 3.3)", s)
+		}
+	}
+	if c.Leeway < 0 || c.Leeway > 5*time.Minute {
+		return filter.Errorf("leeway", "is %s, want 0s to 5m", c.Leeway)
+	}
+	if c.MaxSize < 0 || c.CacheSize < 0 {
+		return filter.Errorf("", "max_size and cache_size are sizes in bytes: want them positive")
+	}
+	j := c.JWKS
+	if j.Refresh < 0 || j.MinRefresh < 0 || j.Timeout < 0 || j.MaxStale < 0 || j.MaxBytes < 0 {
+		return filter.Errorf("jwks", "durations and sizes must be positive")
+	}
+	for i, k := range c.Keys {
+		path := fmt.Sprintf("keys[%d]", i)
+		given := 0
+		for _, s := range []string{k.File, k.PublicKey, k.Secret, k.JWKSURL} {
+			if s != "" {
+				given++
+			}
+		}
+		if given != 1 {
+			return filter.Errorf(path, "has %d of file, public_key, secret and jwks_url: want exactly one", given)
+		}
+		for _, iss := range k.Iss {
+			if !slices.Contains(c.Iss, iss) && c.Iss[0] != "any" {
+				return filter.Errorf(path+".iss", "%q is not among the accepted issuers %q", iss, c.Iss)
+			}
+		}
+		if len(c.Iss) > 1 && len(c.Keys) > 1 && len(k.Iss) == 0 {
+			return filter.Errorf(path+".iss", "is empty: with several issuers and several keys each key must say for whom it speaks, or one issuer could sign in another's name")
+		}
+	}
+	return nil
+}
+
+// quoted reports whether s needs quoting inside a quoted-string.
+func quoted(s string) bool {
+	return strings.ContainsAny(s, `"\`) || printable(s) != s
+}
+
+// claimHeaders compiles the names that claims are written to. The edge's own
+// identity headers may be among them: here they come from a verified token.
+func claimHeaders(m map[string]string, credential string) (*firewall.Set, error) {
+	var names []string
+	for name, path := range m {
+		at := "claims_to_headers." + name
+		if _, err := firewall.NewSet(name); err != nil || strings.Contains(name, "*") {
+			return nil, filter.Errorf(at, "%q is no header name", name)
+		}
+		switch strings.ToLower(name) {
+		case "host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive",
+			"proxy-connection", "expect", "txn-token", "hop-token":
+			return nil, filter.Errorf(at, "%s is written by Lintel itself and cannot carry a claim", name)
+		}
+		if path == "" {
+			return nil, filter.Errorf(at, "names no claim")
+		}
+		for _, other := range names {
+			if exchange.EqualFold(other, name) {
+				return nil, filter.Errorf(at, "%s and %s are one header", other, name)
+			}
+		}
+		names = append(names, name)
+	}
+	if names == nil {
+		return nil, nil
+	}
+	set, err := firewall.NewSet(names...)
+	if err == nil && set.Match(credential) {
+		return nil, filter.Errorf("claims_to_headers", "%s is where the token itself is looked for", credential)
+	}
+	return set, err
+}

@@ -1,0 +1,120 @@
+package jwt
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	gojwt "github.com/golang-jwt/jwt/v5"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// verifier decides whether a token is good.
+type verifier struct {
+	rules   rules
+	algs    []string
+	sources []*source
+	cache   *cache
+	now     func() time.Time
+}
+
+// verify returns what is known of a good token, from memory where it was seen
+// before.
+func (v *verifier) verify(x *exchange.Exchange, raw string) (*verified, *refusal) {
+	if len(raw) > v.rules.MaxSize {
+		return nil, badToken("the token is too long", nil)
+	}
+	now := v.now()
+	if known := v.cache.get(raw, now); known != nil {
+		return known, nil
+	}
+	t, err := parse(raw, v.rules.Types)
+	if err != nil {
+		return nil, badToken("the token is malformed", err)
+	}
+	if !slices.Contains(v.algs, t.alg) {
+		return nil, badToken("the signature algorithm is not an accepted one", nil)
+	}
+	if ref := v.rules.check(t.claims, now); ref != nil {
+		return nil, ref
+	}
+	by, set, ref := v.signer(x, t)
+	if ref != nil {
+		return nil, ref
+	}
+	good, ref := v.rules.admit(t.claims)
+	if ref != nil {
+		return nil, ref
+	}
+	good.source, good.set = by, set
+	if !x.Shadow {
+		v.cache.put(raw, good, now)
+	}
+	return good, nil
+}
+
+// signer finds the key that signed t. Where none did, key sets that do not know
+// its key id are fetched anew, and tried once more.
+func (v *verifier) signer(x *exchange.Exchange, t *token) (*source, *keySet, *refusal) {
+	by, set, lacking := v.try(t)
+	if by != nil {
+		return by, set, nil
+	}
+	if len(lacking) > 0 && !x.Shadow {
+		err := x.Await(func(ctx context.Context) error {
+			for _, r := range lacking {
+				if err := r.refresh(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, nil, noKeys(time.Second, err)
+		}
+		if by, set, lacking = v.try(t); by != nil {
+			return by, set, nil
+		}
+	}
+	now := v.now()
+	for _, r := range lacking {
+		if r.current(now) == nil {
+			r.mu.Lock()
+			err := r.err
+			r.mu.Unlock()
+			return nil, nil, noKeys(r.retryIn(now), err)
+		}
+	}
+	return nil, nil, badToken("the signature is not by an accepted key", nil)
+}
+
+// try verifies t with every key that may have signed it: of a source that
+// speaks for its issuer, made for its algorithm, and with its key id where both
+// have one. lacking are the key sets that do not know the key id.
+func (v *verifier) try(t *token) (by *source, in *keySet, lacking []*Remote) {
+	issuer, _ := t.claims["iss"].(string)
+	method := gojwt.GetSigningMethod(t.alg)
+	now := v.now()
+	for _, s := range v.sources {
+		if !s.speaksFor(issuer) {
+			continue
+		}
+		set := s.current(now)
+		if s.remote != nil && (set == nil || !set.hasID(t.kid)) {
+			lacking = append(lacking, s.remote)
+		}
+		if set == nil {
+			continue
+		}
+		for _, k := range set.keys {
+			if t.kid != "" && k.id != "" && t.kid != k.id || !slices.Contains(k.algs, t.alg) {
+				continue
+			}
+			if method.Verify(t.signed, t.sig, k.public) == nil {
+				return s, set, nil
+			}
+		}
+	}
+	return nil, nil, lacking
+}

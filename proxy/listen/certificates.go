@@ -1,0 +1,196 @@
+package listen
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// pollEvery is how often the files are looked at. Polling also sees what
+// watches miss: Kubernetes' symlink swaps and network file systems.
+const pollEvery = 2 * time.Second
+
+// maxFile bounds certificate, key and CA files.
+const maxFile = 1 << 20
+
+// Pair names the files of one certificate.
+type Pair struct {
+	Cert string // PEM, the leaf first, then its intermediates
+	Key  string // PEM
+}
+
+// Certificates are the certificates of a listener, chosen by SNI.
+type Certificates struct {
+	pairs []Pair
+	log   *slog.Logger
+	cur   atomic.Pointer[certSet]
+
+	mu       sync.Mutex // one reload at a time
+	stamps   []stamp
+	failed   error
+	reloads  atomic.Int64
+	failures atomic.Int64
+}
+
+// certSet is one generation, immutable.
+type certSet struct {
+	list     []*tls.Certificate
+	exact    map[string][]*tls.Certificate
+	wildcard map[string][]*tls.Certificate // by the part after "*."
+	sum      [sha256.Size]byte
+}
+
+// NewCertificates reads every pair now. Watch keeps them current; a nil log
+// discards.
+func NewCertificates(pairs []Pair, log *slog.Logger) (*Certificates, error) {
+	if len(pairs) == 0 {
+		return nil, errors.New("listen: no certificate: TLS needs at least one cert and key file")
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	c := &Certificates{pairs: slices.Clone(pairs), log: log}
+	// The stamps are taken first: a change while the files are read is seen by
+	// the next poll.
+	c.stamps = c.look()
+	set, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	c.cur.Store(set)
+	return c, nil
+}
+
+// Watch reloads the certificates whenever their files change, until ctx ends.
+// A reload that fails keeps what was there and is logged.
+func (c *Certificates) Watch(ctx context.Context) { c.watch(ctx, pollEvery) }
+
+// Reload reads the files again. On an error the old certificates stay.
+func (c *Certificates) Reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stamps = c.look()
+	return c.reload()
+}
+
+func (c *Certificates) reload() error {
+	set, err := c.read()
+	if err != nil {
+		c.failures.Add(1)
+		if c.failed == nil || c.failed.Error() != err.Error() {
+			c.log.Error("certificates not reloaded, the old ones stay", "err", err)
+		}
+		c.failed = err
+		return err
+	}
+	c.failed = nil
+	if set.sum != c.cur.Load().sum {
+		c.cur.Store(set)
+		c.reloads.Add(1)
+		c.log.Info("certificates reloaded", "certificates", len(set.list), "earliest_expiry", set.expiry())
+	}
+	return nil
+}
+
+func (c *Certificates) watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.poll()
+		}
+	}
+}
+
+// poll reloads when a file looks different, or when the last reload failed:
+// a pair may have been caught between its two writes.
+func (c *Certificates) poll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.look()
+	if c.failed == nil && slices.Equal(now, c.stamps) {
+		return
+	}
+	c.stamps = now
+	_ = c.reload() // logged there
+}
+
+// stamp is what a file looks like from outside.
+type stamp struct {
+	mtime time.Time
+	size  int64
+	ok    bool
+}
+
+func (c *Certificates) look() []stamp {
+	stamps := make([]stamp, 0, 2*len(c.pairs))
+	for _, p := range c.pairs {
+		for _, path := range [...]string{p.Cert, p.Key} {
+			info, err := os.Stat(path)
+			if err != nil {
+				stamps = append(stamps, stamp{})
+				continue
+			}
+			stamps = append(stamps, stamp{info.ModTime(), info.Size(), true})
+		}
+	}
+	return stamps
+}
+
+// Expiry says when the first of the certificates expires.
+func (c *Certificates) Expiry() time.Time { return c.cur.Load().expiry() }
+
+// Reloads counts reloads that changed something and those that failed.
+func (c *Certificates) Reloads() (changed, failed int64) { return c.reloads.Load(), c.failures.Load() }
+
+// Names lists the names the certificates cover, sorted.
+func (c *Certificates) Names() []string {
+	set := c.cur.Load()
+	var names []string
+	for n := range set.exact {
+		names = append(names, n)
+	}
+	for n := range set.wildcard {
+		names = append(names, "*."+n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// choose finds the certificate for a handshake: an exact name, then a wildcard
+// one level up, then the first certificate, or none when strict. Among several
+// for a name it takes the first the client supports (ECDSA next to RSA).
+func (c *Certificates) choose(hello *tls.ClientHelloInfo, strict bool) (*tls.Certificate, error) {
+	set := c.cur.Load()
+	name := strings.TrimSuffix(strings.ToLower(hello.ServerName), ".")
+	found := set.exact[name]
+	if found == nil {
+		if _, parent, ok := strings.Cut(name, "."); ok {
+			found = set.wildcard[parent]
+		}
+	}
+	if found == nil {
+		if strict {
+			return nil, fmt.Errorf("listen: no certificate for server name %q, and unknown names are refused here", hello.ServerName)
+		}
+		found = set.list[:1]
+	}
+	for _, cert := range found {
+		if hello.SupportsCertificate(cert) == nil {
+			return cert, nil
+		}
+	}
+	return found[0], nil
+}

@@ -1,0 +1,40 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+// Clients that vanished without closing are found after keepAliveIdle and
+// keepAliveCount unanswered probes.
+const (
+	keepAliveIdle  = 15 * time.Second
+	keepAliveEvery = 5 * time.Second
+	keepAliveCount = 6
+)
+
+// Open listens on a TCP address, "host:port" or ":port"; port 0 takes a free
+// one. The error says what to do about it.
+func Open(address string) (net.Listener, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, fmt.Errorf("listen: expected host:port or :port, found %q: %w", address, err)
+	}
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: keepAliveIdle, Interval: keepAliveEvery, Count: keepAliveCount}}
+	l, err := lc.Listen(context.Background(), "tcp", address)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("listen: %s is in use: stop what listens there (ss -ltnp shows it) or choose another address: %w", address, err)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("listen: not allowed to use %s: ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher port: %w", address, err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("listen: this machine does not have the address of %s: use one it has, or \":port\" for all: %w", address, err)
+	}
+	return nil, fmt.Errorf("listen: %w", err)
+}

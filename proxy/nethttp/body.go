@@ -1,0 +1,114 @@
+package nethttp
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// linger is how long net/http may go on discarding an unwanted upload after
+// the answer, so that the client reads the answer before its connection is
+// reset.
+const linger = 500 * time.Millisecond
+
+// inBody is a request body: counted, limited, and safe to be read by a
+// transport's goroutine that outlives the exchange.
+type inBody struct {
+	in      *inbound
+	src     io.Reader
+	limit   int64 // 0 is unlimited
+	timed   bool  // a read deadline is set
+	n       atomic.Int64
+	started atomic.Bool
+	eof     atomic.Bool
+	closed  atomic.Bool
+
+	mu  sync.Mutex // held while reading
+	err error      // sticky
+	x   *exchange.Exchange
+}
+
+func (b *inBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	if !b.started.Swap(true) {
+		b.in.sendContinue()
+	}
+	if b.limit > 0 && len(p) > 0 {
+		// One byte beyond the limit tells an exact fit from too much.
+		p = p[:min(int64(len(p)), b.limit-b.n.Load()+1)]
+	}
+	n, err := b.src.Read(p)
+	total := b.n.Add(int64(n))
+	switch {
+	case b.limit > 0 && total > b.limit:
+		b.n.Store(b.limit)
+		b.err = tooLarge(b.limit)
+		return n - int(total-b.limit), b.err
+	case err == io.EOF:
+		b.end()
+	case err != nil:
+		err = b.broken(err)
+	}
+	b.err = err
+	return n, err
+}
+
+// end is called at EOF, with mu held.
+func (b *inBody) end() {
+	if b.timed {
+		_ = b.in.rc.SetReadDeadline(time.Time{})
+	}
+	for name, values := range b.in.r.Trailer {
+		for _, v := range values {
+			b.x.Request.Trailer.Add(name, v)
+		}
+	}
+	b.eof.Store(true)
+}
+
+func (b *inBody) broken(err error) *exchange.Fault {
+	if b.timed && errors.Is(err, os.ErrDeadlineExceeded) {
+		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "request-timeout",
+			Title: "Request took too long", Detail: "the request body did not arrive within " + b.in.s.cfg.RequestTimeout.String(),
+			Close: true, Err: err}
+	}
+	return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest, Code: "body-incomplete",
+		Title: "Request body is incomplete", Close: true, Err: err}
+}
+
+// Close makes further reads fail. It never waits: what is left of the upload
+// is dealt with when the exchange is over.
+func (b *inBody) Close() error {
+	b.closed.Store(true)
+	return nil
+}
+
+// finish ends every use of the exchange by a reader, waking one that waits for
+// the client, and reports whether there was none.
+func (b *inBody) finish() (quiet bool) {
+	b.closed.Store(true)
+	quiet = b.mu.TryLock()
+	if !quiet {
+		_ = b.in.rc.SetReadDeadline(time.Unix(1, 0))
+		b.mu.Lock()
+	}
+	b.x = nil
+	b.mu.Unlock()
+	if !b.eof.Load() {
+		_ = b.in.rc.SetReadDeadline(time.Now().Add(linger))
+	}
+	return quiet
+}

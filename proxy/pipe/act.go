@@ -1,0 +1,112 @@
+package pipe
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/route"
+)
+
+// act does what the route says: redirect, respond or forward.
+func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
+	switch {
+	case r.Redirect != nil:
+		redirect(x, r)
+		return nil
+	case r.Respond != nil:
+		x.Answer(r.Respond.Status, "", r.Respond.Body)
+		for _, f := range r.Respond.Header {
+			x.Response.Header.Add(f.Name, f.Value)
+		}
+		return nil
+	}
+	c := r.Cluster
+	if c == nil {
+		var fault *exchange.Fault
+		if c, fault = r.Find(x); fault != nil {
+			return fault
+		}
+	}
+	x.Request.Path = r.Outgoing(x)
+	p.outgoing(x, r)
+	for _, o := range p.cfg.Observers {
+		o.Forward(x)
+	}
+	x.BeforeWrite = r.Before
+	var idle *idleBody
+	if r.StreamIdle > 0 {
+		idle = idleLimit(x, time.Duration(r.StreamIdle))
+	}
+	if fault := c.Forward(x, &r.Forward); fault != nil {
+		return fault
+	}
+	received(x)
+	if idle != nil && x.Response.Body != nil {
+		idle.ReadCloser, x.Response.Body = x.Response.Body, idle
+	}
+	return nil
+}
+
+func redirect(x *exchange.Exchange, r *route.Route) {
+	to := r.Redirect
+	scheme, host, path := x.Request.Scheme, x.Request.Authority, x.Request.Path
+	if to.Scheme != "" && to.Scheme != scheme {
+		scheme = to.Scheme
+		// The port belongs to the scheme that is left behind.
+		if name, ok := route.Host(host); ok {
+			host = name
+		}
+	}
+	if to.Host != "" {
+		host = to.Host
+	}
+	if to.Path != "" {
+		path = to.Path
+		if prefix, ok := strings.CutSuffix(to.Path, "/*"); ok {
+			path = prefix + "/" + x.Param("rest")
+		}
+	}
+	location := scheme + "://" + host + path
+	if x.Request.Query != "" {
+		location += "?" + x.Request.Query
+	}
+	x.Answer(to.Status, "", nil)
+	x.Response.Header.Set("Location", location)
+}
+
+// outgoing makes the request's header fields what the next hop may see.
+func (p *Pipe) outgoing(x *exchange.Exchange, r *route.Route) {
+	h := &x.Request.Header
+	// What filters set by mistake: these are framing, or the connection's own.
+	dropNames(h, hopByHop[:], "TE")
+	dropNames(h, framing[:], "")
+	if r.DropAuthorization {
+		h.Del("Authorization")
+	}
+	if p.cfg.Edge {
+		p.forwarded(x)
+	}
+	if r.RewriteHost != "" {
+		x.Request.Authority = r.RewriteHost
+	}
+	h.Add("Via", viaValue(x.Request.Proto))
+}
+
+// viaValue is this hop's Via member (RFC 9110 section 7.6.3): the version the
+// message was received with.
+func viaValue(proto string) string {
+	switch proto {
+	case "HTTP/2.0":
+		return "2 lintel"
+	case "HTTP/1.0":
+		return "1.0 lintel"
+	}
+	return "1.1 lintel"
+}
+
+// retryAfter is whole seconds, never less than the time meant.
+func retryAfter(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}

@@ -1,0 +1,59 @@
+package sidecar
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/config/compose"
+	"lintel.dev/lintel/mtls/txntoken"
+	"lintel.dev/lintel/proxy/store"
+)
+
+// Check compiles a snapshot without identity, discovery or listeners.
+func Check(s *config.Snapshot) error {
+	registry, err := compose.Registry()
+	if err != nil {
+		return err
+	}
+	id, err := compose.OfflineIdentity(s.Identity)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", s.Pos("identity.service_id"), err)
+	case id == nil:
+		return fmt.Errorf("%s: identity.source is none: a sidecar needs workload-api, consul or embedded", s.Pos("identity"))
+	}
+	c := &compiler{registry: registry, stores: store.NewSet(), id: id, log: slog.New(slog.DiscardHandler), offline: true,
+		clusters: &compose.Clusters{ID: id, Feed: compose.OfflineFeed(s.Discovery)}, sender: &compose.Sender{ID: id}}
+	var errs []error
+	at := func(key string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %s: %w", s.Pos(key), key, err))
+		}
+	}
+	for i, u := range s.Sidecar.Upstreams {
+		at(fmt.Sprintf("sidecar.upstreams[%d].bind", i), onLoopback(u.Bind))
+	}
+	if s.Sidecar.Outbound != "off" {
+		at("sidecar.outbound", onLoopback(s.Sidecar.Outbound))
+	}
+	at("sidecar.mesh", compose.CheckListen(s.Sidecar.Mesh))
+	if err := compose.CheckAdmin(s.Admin); err != nil {
+		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
+	}
+	memory := txntoken.NewMemory(1)
+	out, err := c.outbound(s, memory)
+	errs = append(errs, err)
+	if err == nil {
+		out.Release()
+	}
+	if s.Sidecar.App != "" {
+		in, _, err := c.inbound(s, memory)
+		errs = append(errs, err)
+		if err == nil {
+			in.Release()
+		}
+	}
+	return errors.Join(errs...)
+}

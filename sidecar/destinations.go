@@ -1,0 +1,156 @@
+package sidecar
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/config/compose"
+	"lintel.dev/lintel/proxy/cluster"
+	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/route"
+	"lintel.dev/lintel/proxy/store"
+)
+
+// maxDestinations bounds how many services one app may reach.
+const maxDestinations = 1024
+
+// firstAnswer bounds the wait for discovery when a service is called for the
+// first time.
+const firstAnswer = 5 * time.Second
+
+// destinations are the services the app has called or may call: by the
+// authority of the request, made when first asked for.
+type destinations struct {
+	clusters *compose.Clusters
+	services map[string]config.Service // as the snapshot declares them
+	lease    *store.Lease
+
+	mu    sync.Mutex
+	known map[string]*destination
+}
+
+type destination struct {
+	cluster *cluster.Cluster
+	asked   time.Time
+	seen    bool // it has had an endpoint
+}
+
+// find is the Find of the outbound route. An authority that is no service's
+// name is refused and never dialled.
+func (d *destinations) find(x *exchange.Exchange) (*cluster.Cluster, *exchange.Fault) {
+	host, _ := route.Host(x.Request.Authority)
+	name, ok := serviceName(host)
+	if _, declared := d.services[host]; declared {
+		name, ok = host, true
+	}
+	if !ok {
+		return nil, unknown(x.Request.Authority, "it is no service name")
+	}
+	if x.Shadow {
+		return nil, nil
+	}
+	return d.use(x, name)
+}
+
+func (d *destinations) use(x *exchange.Exchange, name string) (*cluster.Cluster, *exchange.Fault) {
+	dest, err := d.get(name)
+	if err != nil {
+		return nil, unknown(x.Request.Authority, err.Error())
+	}
+	if dest.cluster.Size() > 0 {
+		d.saw(dest)
+		return dest.cluster, nil
+	}
+	until := dest.asked.Add(firstAnswer)
+	_ = x.Await(func(ctx context.Context) error {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for dest.cluster.Size() == 0 && time.Now().Before(until) {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-tick.C:
+			}
+		}
+		return nil
+	})
+	if dest.cluster.Size() > 0 {
+		d.saw(dest)
+	} else if !d.ever(dest) {
+		return nil, unknown(x.Request.Authority, "discovery knows no endpoint of it")
+	}
+	return dest.cluster, nil // known but empty: the cluster answers 503
+}
+
+// inherit brings the services in use before a reload over, so that their
+// clusters and connections live on.
+func (d *destinations) inherit(before *destinations) {
+	before.mu.Lock()
+	seen := make(map[string]bool, len(before.known))
+	for name, dest := range before.known {
+		seen[name] = dest.seen
+	}
+	before.mu.Unlock()
+	for name, had := range seen {
+		if dest, err := d.get(name); err == nil && had {
+			d.saw(dest)
+		}
+	}
+}
+
+func (d *destinations) saw(dest *destination) {
+	d.mu.Lock()
+	dest.seen = true
+	d.mu.Unlock()
+}
+
+func (d *destinations) ever(dest *destination) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return dest.seen
+}
+
+func (d *destinations) get(name string) (*destination, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if dest, ok := d.known[name]; ok {
+		return dest, nil
+	}
+	if len(d.known) >= maxDestinations {
+		return nil, errTooMany
+	}
+	svc, ok := d.services[name]
+	if !ok {
+		svc = compose.MeshService()
+	}
+	c, err := d.clusters.Use(d.lease, name, svc)
+	if err != nil {
+		return nil, err
+	}
+	dest := &destination{cluster: c, asked: time.Now()}
+	d.known[name] = dest
+	return dest, nil
+}
+
+// serviceName takes "orders", or Consul's own spellings of it.
+func serviceName(host string) (string, bool) {
+	for _, suffix := range []string{".service.consul", ".virtual.consul", ".mesh"} {
+		if name, ok := strings.CutSuffix(host, suffix); ok {
+			host = name
+			break
+		}
+	}
+	if host == "" || len(host) > 63 || host == "localhost" || strings.ContainsAny(host, ".[]:%") {
+		return "", false
+	}
+	return host, true
+}
+
+func unknown(authority, why string) *exchange.Fault {
+	return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadGateway, Code: "unknown-service",
+		Title: "No such service in the mesh", Detail: authority + ": " + why, Proxy: "destination_not_found"}
+}

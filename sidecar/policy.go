@@ -1,0 +1,120 @@
+package sidecar
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/config/compose"
+	"lintel.dev/lintel/mtls/txntoken"
+	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/route"
+)
+
+// policy says who may call. It runs on every exchange, not per connection, so
+// a peer that loses its permission loses it on the connection it has.
+type policy struct {
+	service    string
+	rules      []rule
+	intentions *intentions // nil when Consul has no say
+	byDefault  bool        // Consul's own default counts too
+}
+
+// rule is one allow entry. All that it gives must match.
+type rule struct {
+	from    txntoken.Patterns
+	methods []string
+	paths   []route.Pattern
+	user    bool
+}
+
+func newPolicy(service string, cfg config.Policy, id *compose.Identity, in *intentions) (*policy, error) {
+	p := &policy{service: service, intentions: in, byDefault: cfg.Default == "consul"}
+	if !cfg.Intentions {
+		p.intentions = nil
+	}
+	for i, a := range cfg.Allow {
+		r := rule{methods: a.Methods, user: a.User}
+		ids, err := id.Patterns(a.From)
+		if err == nil {
+			r.from, err = txntoken.ParsePatterns(ids)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("sidecar.policy.allow[%d].from: %w", i, err)
+		}
+		for _, path := range a.Paths {
+			pattern, err := route.ParsePattern(path)
+			if err != nil {
+				return nil, fmt.Errorf("sidecar.policy.allow[%d].paths: %w", i, err)
+			}
+			r.paths = append(r.paths, pattern)
+		}
+		p.rules = append(p.rules, r)
+	}
+	return p, nil
+}
+
+// OnRequest implements filter.RequestFilter.
+func (p *policy) OnRequest(x *exchange.Exchange) filter.Verdict {
+	for i := range p.rules {
+		if p.rules[i].allows(x) {
+			return filter.Next
+		}
+	}
+	why := "no allow rule names it"
+	if p.intentions != nil {
+		allowed, reason := p.intentions.decide(x, p.byDefault)
+		if allowed {
+			return filter.Next
+		}
+		why += "; " + reason
+	}
+	// What the answer says may travel to the client at the edge, so names and
+	// rules go to the log only.
+	return filter.Refuse(&exchange.Fault{
+		Source: exchange.FromPolicy, Status: http.StatusForbidden, Code: "peer-denied", Title: "Caller is not allowed",
+		Detail: fmt.Sprintf("this caller may not %s this path of %s", x.Request.Method, p.service),
+		Err:    fmt.Errorf("%s may not %s %s: %s", x.Peer.ID, x.Request.Method, x.Request.Path, why),
+		Close:  !p.mayEver(x.Peer.ID), Proxy: "http_request_denied",
+	})
+}
+
+// mayEver reports whether some other request of this peer might be allowed. A
+// peer that has no business here at all loses its connection too.
+func (p *policy) mayEver(peer string) bool {
+	for i := range p.rules {
+		if p.rules[i].from.Match(peer) {
+			return true
+		}
+	}
+	return p.intentions != nil && p.intentions.mentions(peer, p.byDefault)
+}
+
+func (r *rule) allows(x *exchange.Exchange) bool {
+	switch {
+	case !r.from.Match(x.Peer.ID):
+	case r.user && (x.Identity == nil || x.Identity.Subject == ""):
+	case len(r.methods) > 0 && !slices.Contains(r.methods, x.Request.Method):
+	case len(r.paths) > 0 && !slices.ContainsFunc(r.paths, func(p route.Pattern) bool { return p.Matches(x.Request.Path) }):
+	default:
+		return true
+	}
+	return false
+}
+
+// InForce says in one line which rules decide.
+func (p *policy) InForce() string {
+	parts := []string{fmt.Sprintf("%d allow rules", len(p.rules))}
+	if p.intentions != nil {
+		parts = append(parts, p.intentions.describe(p.byDefault))
+	} else {
+		parts = append(parts, "no Consul intentions")
+	}
+	return strings.Join(parts, ", then ") + "; everything else is denied"
+}
+
+// Explain implements filter.Explainer.
+func (p *policy) Explain() string { return p.InForce() }

@@ -1,0 +1,112 @@
+package sidecar
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"lintel.dev/lintel/config/compose"
+	"lintel.dev/lintel/mtls"
+	"lintel.dev/lintel/mtls/txntoken"
+	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/filter"
+)
+
+// receive is the first filter of the inbound side. It finds out who calls (the
+// TLS peer), who vouches for the hop (the hop token) and for whom (the
+// Txn-Token), and takes both tokens off the request: nothing behind it believes
+// a header.
+type receive struct {
+	id        *compose.Identity
+	verifier  *txntoken.Verifier
+	asserters txntoken.Patterns
+	bearers   txntoken.Patterns // who may bring a Txn-Token that nobody vouches for
+	keys      txntoken.HopKeys
+}
+
+// OnRequest implements filter.RequestFilter.
+func (r *receive) OnRequest(x *exchange.Exchange) filter.Verdict {
+	if x.Shadow {
+		return filter.Next
+	}
+	if err := mtls.StillValid(x.Peer, time.Now()); err != nil {
+		return refuse(http.StatusForbidden, "peer-expired", "Caller's certificate is no longer valid", err)
+	}
+	h := &x.Request.Header
+	if h.Count(txntoken.HeaderTxn) > 1 || h.Count(txntoken.HeaderHop) > 1 {
+		return refuse(http.StatusBadRequest, "bad-txn-token", "More than one internal token", nil)
+	}
+	token, hop := h.Get(txntoken.HeaderTxn), h.Get(txntoken.HeaderHop)
+	h.Del(txntoken.HeaderTxn)
+	h.Del(txntoken.HeaderHop)
+	if hop == "" {
+		return r.foreign(x, token)
+	}
+	return r.verify(x, token, hop)
+}
+
+// foreign takes a call from a proxy that is no Lintel: it is who its
+// certificate says, on no one's behalf unless policy lets it bring a Txn-Token.
+func (r *receive) foreign(x *exchange.Exchange, token string) filter.Verdict {
+	x.Txn = &exchange.Txn{Chain: []string{x.Peer.ID}, Retries: -1}
+	if token == "" || !r.bearers.Match(x.Peer.ID) {
+		return filter.Next
+	}
+	txn, err := r.verifier.Verify(token)
+	if err != nil {
+		return refuse(tokenStatus(err), "bad-txn-token", "Txn-Token is not valid here", err)
+	}
+	txn.Chain, txn.Retries = x.Txn.Chain, -1
+	r.accept(x, txn)
+	return filter.Next
+}
+
+// accept makes a verified transaction the exchange's.
+func (r *receive) accept(x *exchange.Exchange, txn *exchange.Txn) {
+	x.Txn = txn
+	if txn.Token != "" && !txn.Self {
+		x.Identity = txntoken.Identity(txn)
+	}
+}
+
+func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict {
+	self, err := r.id.Self()
+	if err != nil {
+		return refuse(http.StatusServiceUnavailable, "identity", "Own identity is not in order", err)
+	}
+	key, err := r.keys.For(x.Client.TLS)
+	if err != nil {
+		return refuse(http.StatusUnauthorized, "bad-hop-token", "Hop token cannot be verified", err)
+	}
+	vouched, err := key.Verify(hop, txntoken.HopExpect{Self: self, Peer: x.Peer.ID, TxnToken: token, Asserters: r.asserters})
+	if err != nil {
+		return refuse(tokenStatus(err), "bad-hop-token", "Hop token is not valid here", err)
+	}
+	txn := &exchange.Txn{}
+	if token != "" {
+		if txn, err = r.verifier.Verify(token); err != nil {
+			return refuse(tokenStatus(err), "bad-txn-token", "Txn-Token is not valid here", err)
+		}
+	}
+	txn.Chain, txn.Deadline, txn.Retries = vouched.Chain, vouched.Deadline, vouched.Retries
+	r.accept(x, txn)
+	return filter.Next
+}
+
+func tokenStatus(err error) int {
+	switch {
+	case errors.Is(err, txntoken.ErrForbidden):
+		return http.StatusForbidden
+	case errors.Is(err, txntoken.ErrIdentity):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusUnauthorized
+}
+
+func refuse(status int, code, title string, err error) filter.Verdict {
+	f := &exchange.Fault{Source: exchange.FromPolicy, Status: status, Code: code, Title: title, Err: err}
+	if err != nil {
+		f.Detail = err.Error()
+	}
+	return filter.Refuse(f)
+}

@@ -1,0 +1,45 @@
+// Package examples_test proves that every file in deploy/examples is valid, and
+// that the two which stand for other gateways behave as those do.
+package examples_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/ingress"
+	"lintel.dev/lintel/sidecar"
+)
+
+func TestEveryExampleIsValid(t *testing.T) {
+	files, err := filepath.Glob(example("*.yaml"))
+	if err != nil || len(files) < 8 {
+		t.Fatalf("found %d examples (%v), expected at least 8", len(files), err)
+	}
+	key, _ := keyPair(t)
+	t.Setenv("JWT_KEY_FILE", key)
+	t.Setenv("JWT_SECRET", "a secret of at least thirty-two bytes")
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			s, err := config.Load(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Sidecar == nil && len(s.Listeners) == 0 {
+				t.Fatal("it has neither listeners nor a sidecar")
+			}
+			if s.Sidecar != nil {
+				if err := sidecar.Check(s); err != nil {
+					t.Error(err)
+				}
+			}
+			if len(s.Listeners) > 0 {
+				table, err := ingress.Check(s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				table.Release()
+			}
+		})
+	}
+}

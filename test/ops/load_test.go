@@ -1,0 +1,121 @@
+package ops_test
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// shot is one kind of request that a load sends.
+type shot struct {
+	method, url, token, body string
+	expect                   string // in the answer's body
+}
+
+// load sends requests all the time, half of its workers over connections that
+// are kept and half over a new connection each.
+type load struct {
+	t        testing.TB
+	sent     atomic.Int64
+	stop     context.CancelFunc
+	ctx      context.Context
+	workers  sync.WaitGroup
+	mu       sync.Mutex
+	failures []string
+	failed   int
+}
+
+// loadPause between two requests of a worker keeps the load constant and leaves
+// the machine to what is being tested.
+const loadPause = 8 * time.Millisecond
+
+// startLoad begins; every answer but a 200 that holds what is expected is a
+// failure.
+func startLoad(t testing.TB, conf *tls.Config, shots ...shot) *load {
+	l := &load{t: t}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	for i := range 2 * len(shots) {
+		l.workers.Go(func() { l.work(conf, shots[i/2], i%2 == 0) })
+	}
+	t.Cleanup(func() { l.stop(); l.workers.Wait() })
+	return l
+}
+
+func (l *load) work(conf *tls.Config, s shot, keep bool) {
+	tr := &http.Transport{DisableKeepAlives: !keep, TLSClientConfig: conf}
+	defer tr.CloseIdleConnections()
+	for l.ctx.Err() == nil {
+		began := time.Now()
+		if err := l.once(tr, s); err != nil {
+			l.mu.Lock()
+			if l.failed++; len(l.failures) < 20 {
+				l.failures = append(l.failures, fmt.Sprintf("%s %s %s (kept connection: %t, after %s): %v",
+					time.Now().Format("15:04:05.000"), s.method, s.url, keep, time.Since(began).Round(time.Millisecond), err))
+			}
+			l.mu.Unlock()
+		}
+		l.sent.Add(1)
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(loadPause):
+		}
+	}
+}
+
+func (l *load) once(tr *http.Transport, s shot) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // not the load's: the last ones finish
+	defer cancel()
+	var body io.Reader
+	if s.body != "" {
+		body = strings.NewReader(s.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, s.method, s.url, body)
+	if err != nil {
+		return err
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	if s.method == http.MethodPost {
+		// A client's own transport must not repeat it, or it would hide a failure.
+		req.GetBody = nil
+	}
+	res, err := tr.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%d, then %w", res.StatusCode, err)
+	case res.StatusCode != http.StatusOK || !strings.Contains(string(text), s.expect):
+		return fmt.Errorf("%d %.500s", res.StatusCode, text)
+	}
+	return nil
+}
+
+// during lets the load run for a while.
+func (l *load) during(d time.Duration) { time.Sleep(d) }
+
+// clean ends the load and fails the test unless every one of at least some
+// requests got its answer.
+func (l *load) clean(least int64) {
+	l.t.Helper()
+	l.stop()
+	l.workers.Wait()
+	if l.failed > 0 {
+		l.t.Errorf("%d of %d requests failed:\n%s", l.failed, l.sent.Load(), strings.Join(l.failures, "\n"))
+	}
+	if n := l.sent.Load(); n < least {
+		l.t.Errorf("the load was %d requests, too few to show anything: want %d", n, least)
+	}
+	l.t.Logf("%d requests, %d failed", l.sent.Load(), l.failed)
+}

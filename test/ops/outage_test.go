@@ -1,0 +1,106 @@
+package ops_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"lintel.dev/lintel/test/kit"
+)
+
+const staleness = `lintel_discovery_staleness_seconds{lintel_service="orders"}`
+
+// awaitStale waits until the ingress says that what it knows of orders is old,
+// and is ready all the same.
+func awaitStale(t testing.TB, c *kit.Chain) {
+	t.Helper()
+	kit.Eventually(t, 40*time.Second, "stale", func() error {
+		if v := metric(t, c.Admin, staleness); v <= 0 {
+			return fmt.Errorf("staleness is %v", v)
+		}
+		return nil
+	})
+	r := mustReady(t, c.Admin)
+	if d := r.detail("discovery orders"); r.Code != http.StatusOK || !strings.HasPrefix(d, "ok=false") || !strings.Contains(d, "last confirmed") {
+		t.Errorf("readyz %d, %s; want ready, and a detail that says since when it is stale", r.Code, d)
+	}
+	before := metric(t, c.Admin, staleness)
+	time.Sleep(1100 * time.Millisecond)
+	if after := metric(t, c.Admin, staleness); after <= before {
+		t.Errorf("staleness does not rise: %v, then %v", before, after)
+	}
+}
+
+func awaitFresh(t testing.TB, c *kit.Chain) {
+	t.Helper()
+	kit.Eventually(t, 60*time.Second, "fresh again", func() error {
+		if v := metric(t, c.Admin, staleness); v != 0 {
+			return fmt.Errorf("staleness is %v", v)
+		}
+		return nil
+	})
+	if r := mustReady(t, c.Admin); r.Code != http.StatusOK || !strings.HasPrefix(r.detail("discovery orders"), "ok=true 1 endpoints") {
+		t.Errorf("readyz %d, %s", r.Code, r.detail("discovery orders"))
+	}
+}
+
+func TestConsulOutageFailsNoRequest(t *testing.T) {
+	t.Parallel()
+	consul := kit.StartConsul(t, kit.WithDataDir())
+	c := kit.StartChain(t, kit.ChainOptions{Consul: consul, ConsulCA: true})
+	token := c.Token(nil)
+	l := startLoad(t, nil,
+		shot{method: http.MethodGet, url: "http://" + c.Edge + "/orders/call?service=inventory&path=/x", token: token, expect: `"next_status":200`},
+		shot{method: http.MethodPost, url: "http://" + c.Edge + "/orders/b", token: token, body: "payload", expect: `"body":"payload"`},
+	)
+	l.during(500 * time.Millisecond)
+	consul.Kill()
+	awaitStale(t, c)
+	consul.Restart()
+	awaitFresh(t, c)
+	l.during(3 * time.Second) // while the agent's checks come back one by one
+	consul.Freeze()
+	awaitStale(t, c)
+	consul.Thaw()
+	awaitFresh(t, c)
+	l.during(3 * time.Second)
+	l.clean(1000)
+}
+
+func TestColdStartWithoutConsulServesFromDisk(t *testing.T) {
+	t.Parallel()
+	consul := kit.StartConsul(t, kit.WithDataDir())
+	c := kit.StartChain(t, kit.ChainOptions{Consul: consul, NoIngress: true})
+	c.Config = strings.Replace(c.Config, "discovery:\n", fmt.Sprintf("discovery:\n  cache_dir: %q\n  wait: 20s\n", t.TempDir()), 1)
+	kit.Replace(t, c.File, c.Config)
+	c.Ingress = kit.Start(t, nil, "ingress", "-c", c.File).Ready(c.Admin)
+	token := c.Token(nil)
+	ask := func() error {
+		status, body := c.Get("/orders/cold", token)
+		if status != http.StatusOK {
+			return fmt.Errorf("%d %s", status, body)
+		}
+		return nil
+	}
+	kit.Eventually(t, 20*time.Second, "orders answers", ask)
+	c.Ingress.Kill() // no chance to write anything at the end
+	consul.Kill()
+	began := time.Now()
+	c.Ingress = kit.Start(t, nil, "ingress", "-c", c.File).Ready(c.Admin)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("ready after %s although the disk knew the endpoints", took)
+	}
+	if err := ask(); err != nil {
+		t.Errorf("from disk: %v", err)
+	}
+	if d := mustReady(t, c.Admin).detail("discovery orders"); !strings.HasPrefix(d, "ok=false 1 endpoints, last confirmed") {
+		t.Errorf("readyz says %s", d)
+	}
+	consul.Restart()
+	awaitFresh(t, c)
+	if err := ask(); err != nil {
+		t.Errorf("with Consul back: %v", err)
+	}
+}

@@ -1,0 +1,69 @@
+package rules_test
+
+import "strings"
+
+// rooms says which of our packages each of our packages may import directly.
+// ARCHITECTURE.md shows the same table; a new line here is a decision.
+var rooms = map[string][]string{
+	// The data plane.
+	"proxy/exchange":         {},
+	"proxy/store":            {},
+	"proxy/listen":           {},
+	"proxy/filter":           {"proxy/exchange", "proxy/store"},
+	"proxy/filter/firewall":  {"proxy/exchange", "proxy/filter"},
+	"proxy/filter/headers":   {"proxy/exchange", "proxy/filter", "proxy/filter/firewall"},
+	"proxy/filter/jwt":       {"proxy/exchange", "proxy/filter", "proxy/filter/firewall", "proxy/store"},
+	"proxy/filter/ratelimit": {"proxy/exchange", "proxy/filter", "proxy/store"},
+	"proxy/filter/cache":     {"proxy/exchange", "proxy/filter", "proxy/store"},
+	"proxy/cluster":          {"proxy/exchange"},
+	"proxy/route":            {"proxy/exchange", "proxy/filter", "proxy/cluster"},
+	"proxy/pipe":             {"proxy/exchange", "proxy/filter", "proxy/route", "proxy/cluster"},
+	"proxy/nethttp":          {"proxy/exchange"},
+
+	// The control plane.
+	"config":        {},
+	"discovery":     {"proxy/cluster"}, // the type Endpoint
+	"mtls":          {"proxy/exchange"},
+	"mtls/txntoken": {"proxy/exchange"},
+	"tracing":       {"proxy/exchange"},
+	"admin":         {},
+
+	// The compositions. config/compose is what both modes build alike.
+	"config/compose": {"admin", "config", "discovery", "mtls", "mtls/txntoken", "tracing", "proxy/..."},
+	"ingress":        {"admin", "config", "config/compose", "discovery", "mtls", "mtls/txntoken", "tracing", "proxy/..."},
+	"sidecar":        {"admin", "config", "config/compose", "discovery", "mtls", "mtls/txntoken", "tracing", "proxy/..."},
+
+	// The commands.
+	"cmd/lintel":           {"admin", "cmd/lintel/demo", "config", "config/compose", "ingress", "sidecar", "proxy/exchange", "proxy/route"},
+	"cmd/lintel/demo":      {"cmd/lintel/demo/apps", "config", "config/compose", "discovery", "ingress", "mtls", "sidecar"},
+	"cmd/lintel/demo/apps": {},
+	"deploy/apps":          {"cmd/lintel/demo/apps"},
+}
+
+// isKit tells test kits, whose names end in "test" as httptest's does, and the
+// whole-system tests. No package above may import one.
+func isKit(name string) bool {
+	return strings.HasPrefix(name, "test/") || strings.HasSuffix(name, "test")
+}
+
+// doors says who may import what is not ours. One door per dependency: whoever
+// wants to replace it, or to know what it does to us, looks in one place.
+var doors = []struct {
+	module string
+	rooms  []string
+	why    string
+}{
+	{"github.com/hashicorp/consul/api", []string{"discovery"}, "all that is said to Consul is said by discovery; mtls takes its CA through an interface"},
+	{"github.com/spiffe/go-spiffe", []string{"mtls", "mtls/txntoken"}, "identities and bundles are mtls's; others get a SPIFFE ID as a string and a tls.Config"},
+	{"go.opentelemetry.io/otel", []string{"tracing"}, "the SDK costs allocations on every request; only tracing knows when it is worth it"},
+	{"github.com/prometheus", []string{"tracing"}, "metrics are registered through tracing.Metrics"},
+	{"github.com/sony/gobreaker", []string{"proxy/cluster"}, "a breaker belongs to a cluster"},
+	{"github.com/golang-jwt/jwt", []string{"proxy/filter/jwt", "mtls/txntoken", "cmd/lintel/demo", "cmd/lintel/demo/apps"}, "users' tokens are checked by the filter, internal ones by txntoken; the demo signs its own"},
+	{"github.com/redis/rueidis", []string{"proxy/store"}, "what outlives a table is kept by store"},
+	{"github.com/maypok86/otter", []string{"proxy/store"}, "what outlives a table is kept by store"},
+	{"github.com/goccy/go-yaml", []string{"config"}, "one parser decides what a configuration file says"},
+	{"github.com/spf13", []string{"cmd/lintel"}, "flags are the command's"},
+	{"google.golang.org/grpc", []string{"mtls", "sidecar", "tracing"}, "the Workload API, the app's gRPC health check, the OTLP exporter; gRPC that is proxied is plain HTTP/2"},
+	{"golang.org/x/net/http/httpguts", []string{"admin", "proxy/nethttp"}, "what is a valid header field"},
+	{"golang.org/x/time/rate", []string{"discovery"}, "paces questions to Consul"},
+}

@@ -1,0 +1,110 @@
+package tracing
+
+import (
+	"strings"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// remember keeps the request line before filters rewrite it. Every observer
+// calls it in Begin; the first one does the work.
+func remember(x *exchange.Exchange) {
+	o := &x.Original
+	if o.Method != "" || o.Path != "" {
+		return
+	}
+	o.Method, o.Scheme, o.Authority = x.Request.Method, x.Request.Scheme, x.Request.Authority
+	o.Path, o.Query = cutTarget(x.Request.Target)
+	if o.Path == "" {
+		o.Path, o.Query = x.Request.Path, x.Request.Query
+	}
+}
+
+// cutTarget takes path and query from a request target in origin or absolute
+// form (RFC 9112 section 3.2). Userinfo of an absolute form never gets through.
+func cutTarget(target string) (path, query string) {
+	if _, rest, ok := strings.Cut(target, "://"); ok && !strings.HasPrefix(target, "/") {
+		i := strings.IndexAny(rest, "/?")
+		if i < 0 {
+			return "/", ""
+		}
+		target = rest[i:]
+	}
+	path, query, _ = strings.Cut(target, "?")
+	if path == "" && query != "" {
+		path = "/"
+	}
+	return path, query
+}
+
+// methodLabel bounds the methods: those of RFC 9110 and RFC 5789 and QUERY pass,
+// the rest is "_OTHER", as the semantic conventions say.
+// The result is never a view of the request: metrics keep it.
+func methodLabel(m string) string {
+	for _, known := range [...]string{"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"} {
+		if m == known {
+			return known
+		}
+	}
+	return other
+}
+
+// other stands for everything that a bounded label has no room for.
+const other = "_OTHER"
+
+func schemeLabel(s string) string {
+	switch s {
+	case "http":
+		return "http"
+	case "https":
+		return "https"
+	}
+	return other
+}
+
+// protoVersion is network.protocol.version of a Request.Proto.
+func protoVersion(proto string) string {
+	switch proto {
+	case "HTTP/1.0":
+		return "1.0"
+	case "HTTP/1.1":
+		return "1.1"
+	case "HTTP/2.0", "HTTP/2":
+		return "2"
+	case "HTTP/3.0", "HTTP/3":
+		return "3"
+	}
+	return other
+}
+
+// Values of error.type for exchanges that broke off.
+const (
+	errAborted = "aborted" // the client went away or the answer broke off midway
+)
+
+// serverError is error.type of an exchange as its server sees it: a 4xx is the
+// client's error and not the server's.
+func serverError(x *exchange.Exchange) string {
+	switch {
+	case x.Response.Status >= 500 && x.Fault != nil:
+		return x.Fault.Code
+	case x.Response.Status >= 500:
+		return statusLabel(x.Response.Status)
+	case x.Abort != nil:
+		return errAborted
+	}
+	return ""
+}
+
+// clientError is error.type of an exchange as its client sees it.
+func clientError(x *exchange.Exchange) string {
+	switch {
+	case x.Fault != nil:
+		return x.Fault.Code
+	case x.Response.Status >= 400:
+		return statusLabel(x.Response.Status)
+	case x.Abort != nil:
+		return errAborted
+	}
+	return ""
+}

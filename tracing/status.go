@@ -1,0 +1,26 @@
+package tracing
+
+import "strconv"
+
+const firstStatus, lastStatus = 100, 599
+
+// statusLabels holds the text of every status there is a label for, so that a
+// look-up costs no allocation.
+var statusLabels = func() (l [lastStatus + 1]string) {
+	for i := firstStatus; i <= lastStatus; i++ {
+		l[i] = strconv.Itoa(i)
+	}
+	return l
+}()
+
+// statusLabel bounds the status codes: "" for none, "_OTHER" for one out of
+// range.
+func statusLabel(status int) string {
+	switch {
+	case status == 0:
+		return ""
+	case status < firstStatus || status > lastStatus:
+		return other
+	}
+	return statusLabels[status]
+}
