@@ -144,6 +144,28 @@ func TestReadyNamesWhatIsAwaited(t *testing.T) {
 	}
 }
 
+// Who awaits Ready opens a listener next: by then its cluster must have the endpoints.
+func TestReadyOnlyOnceSubscribersHaveBeenTold(t *testing.T) {
+	h, src := newTestHub(t, HubConfig{}), newScript()
+	telling, told := make(chan struct{}), make(chan struct{})
+	sub, err := h.Subscribe(src, Query{Service: "orders"}, func(Update) { close(telling); <-told })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sub.Close)
+	go src.good("10.0.0.1:1")
+	<-telling
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if sub.Ready(ctx) == nil || h.Ready(ctx) == nil {
+		t.Fatal("ready before the subscriber knew")
+	}
+	close(told)
+	if err := sub.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestMaxStaleDropsLoudlyAndAnAnswerBringsBack(t *testing.T) {
 	var log lockedBuffer
 	h, src := newTestHub(t, HubConfig{MaxStale: 150 * time.Millisecond, Log: log.logger()}), newScript()

@@ -29,22 +29,23 @@ type watch struct {
 	log    *slog.Logger
 	ctx    context.Context
 	cancel context.CancelFunc
-	ready  chan struct{} // closed when something is known
+	ready  chan struct{} // closed when something is known and subscribers have been told
 
 	holders int // under hub.mu
 
 	deliver sync.Mutex // held while subscribers are told: keeps their order
 
-	mu       sync.Mutex // guards what follows
-	subs     []*Subscription
-	known    bool
-	now      Update
-	began    time.Time
-	fromDisk bool
-	dropped  bool
-	lastErr  error
-	saved    time.Time
-	expiry   *time.Timer
+	mu        sync.Mutex // guards what follows
+	subs      []*Subscription
+	known     bool
+	announced bool // ready is closed, or about to be
+	now       Update
+	began     time.Time
+	fromDisk  bool
+	dropped   bool
+	lastErr   error
+	saved     time.Time
+	expiry    *time.Timer
 
 	recovered time.Time   // when the source answered again after an outage
 	doubted   *Update     // its word that there are no endpoints, not believed yet
@@ -84,11 +85,16 @@ func (w *watch) learn(u Update) {
 	defer w.deliver.Unlock()
 	w.mu.Lock()
 	news := w.merge(u)
+	first := w.known && !w.announced
+	w.announced = w.known
 	told, subs := w.now, slices.Clone(w.subs)
 	w.arm()
 	w.mu.Unlock()
 	if news {
 		w.tell(told, subs)
+	}
+	if first {
+		close(w.ready) // only now: who awaits it opens a listener on the strength of what was told
 	}
 }
 
@@ -152,7 +158,7 @@ func (w *watch) take(u Update) (news bool) {
 		w.log.Warn("discovery: the service has no healthy endpoints, says its source")
 	}
 	w.now, w.fromDisk, w.dropped, w.lastErr = u, false, false, nil
-	w.settle()
+	w.known = true
 	if w.hub.cache != nil && !u.At.IsZero() && (changed || time.Since(w.saved) > saveEvery) {
 		w.saved = time.Now()
 		w.hub.cache.save(record{Key: w.key, Query: w.query, At: u.At, Endpoints: u.Endpoints})
@@ -176,15 +182,8 @@ func (w *watch) fromCache(cause error) (news bool) {
 	w.log.Warn("discovery: the source does not answer; starting with the endpoints last known, from disk", "age", age, "endpoints", len(r.Endpoints), "error", cause)
 	w.now = Update{Endpoints: r.Endpoints, Stale: true, At: r.At, Err: cause}
 	w.fromDisk = true
-	w.settle()
+	w.known = true
 	return true
-}
-
-func (w *watch) settle() {
-	if !w.known {
-		w.known = true
-		close(w.ready)
-	}
 }
 
 // arm sets the alarm for the moment when what is known gets too old.

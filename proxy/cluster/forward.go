@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -49,10 +48,8 @@ type run struct {
 // and its streaming body. It returns why that was not possible.
 func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
 	x.Service = c.cfg.Service
-	ctx, cancel := context.WithCancelCause(x.Context())
-	x.SetContext(ctx)
 	r := &run{c: c, x: x, o: o}
-	x.OnDone(func() { r.release(); cancel(nil) })
+	x.OnDone(r.release)
 	left, limited := r.terms()
 	if !limited {
 		return r.loop()
@@ -60,10 +57,10 @@ func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
 	if left <= 0 {
 		return timeoutFault(c.cfg.Service, "the caller's deadline had passed")
 	}
-	timer := time.AfterFunc(left, func() { cancel(errTimeout) })
+	x.Expire(left, errTimeout)
 	fault := r.loop()
-	if !timer.Stop() && fault == nil {
-		// The head came just too late: the context is cancelled or about to
+	if !x.Unexpire() && fault == nil {
+		// The head came just too late: the exchange is cancelled or about to
 		// be, which would cut the body.
 		fault = timeoutFault(c.cfg.Service, "no answer in time")
 	}
@@ -86,7 +83,7 @@ func (r *run) loop() *exchange.Fault {
 		again, counts := r.again(fault)
 		var wait time.Duration
 		switch {
-		case !again, x.Context().Err() != nil, counts && n >= attempts:
+		case !again, x.Ended() != nil, counts && n >= attempts:
 			return fault
 		case !counts:
 			r.free++
@@ -188,7 +185,7 @@ func (r *run) attempt() (struct{}, error) {
 
 func (r *run) send(m *member) error {
 	x := r.x
-	up, err := r.c.cfg.Transport.Reserve(x.Context(), m.Address, r.c.protocol(x))
+	up, err := r.c.cfg.Transport.Reserve(x, m.Address, r.c.protocol(x))
 	if err != nil {
 		return err
 	}
@@ -243,17 +240,17 @@ func (r *run) again(f *exchange.Fault) (again, counts bool) {
 // cause: the route's timeout, or the client that went away. f is nil when an
 // answer was given up for a retry that cannot be made any more.
 func (r *run) explain(f *exchange.Fault) *exchange.Fault {
-	ctx := r.x.Context()
+	cause := r.x.Ended()
 	switch {
-	case f != nil && (ctx.Err() == nil || f.Source == exchange.FromClient):
+	case f != nil && (cause == nil || f.Source == exchange.FromClient):
 		return f
-	case errors.Is(context.Cause(ctx), errTimeout) && r.upload.stalled():
+	case errors.Is(cause, errTimeout) && r.upload.stalled():
 		return stalledFault()
-	case errors.Is(context.Cause(ctx), errTimeout):
+	case errors.Is(cause, errTimeout):
 		return timeoutFault(r.c.cfg.Service, "no answer in time")
 	}
 	return &exchange.Fault{Source: exchange.FromClient, Status: 499, Code: "client-gone",
-		Title: "Client went away", Close: true, Err: context.Cause(ctx)}
+		Title: "Client went away", Close: true, Err: cause}
 }
 
 // keepBody makes the request body replayable where that is allowed and cheap.
@@ -278,7 +275,7 @@ func (r *run) keepBody() *exchange.Fault {
 		return r.explain(&exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest,
 			Code: "body-incomplete", Title: "Request body is incomplete", Close: true, Err: err})
 	}
-	if errors.Is(context.Cause(r.x.Context()), errTimeout) {
+	if errors.Is(r.x.Ended(), errTimeout) {
 		return stalledFault() // nothing was sent: no endpoint may be blamed
 	}
 	_ = req.Body.Close()

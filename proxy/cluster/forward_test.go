@@ -217,7 +217,7 @@ func TestClientGoneIs499AndNotTheServicesFault(t *testing.T) {
 	for range 3 {
 		ctx, cancel := context.WithCancel(context.Background())
 		x := newExchange("GET", "")
-		x.SetContext(ctx)
+		x.Begin(ctx)
 		time.AfterFunc(time.Millisecond, cancel)
 		if f := c.Forward(x, &opts); code(f) != "client-gone" || f.Status != 499 || f.Source != exchange.FromClient || x.Attempts != 1 {
 			t.Errorf("%+v", f)
@@ -240,7 +240,7 @@ func TestClientGoneWhilePausingAfterAStatus(t *testing.T) {
 	o := opts
 	o.Backoff, o.MaxBackoff = 1000*time.Hour, 1000*time.Hour
 	x := newExchange("GET", "")
-	x.SetContext(ctx)
+	x.Begin(ctx)
 	if f := c.Forward(x, &o); code(f) != "client-gone" || x.Response.Body != nil {
 		t.Error(f)
 	}

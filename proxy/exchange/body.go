@@ -39,3 +39,14 @@ func (b *Bytes) Len() int { return len(b.data) - b.off }
 
 // Close does nothing; the memory belongs to whoever made the body.
 func (b *Bytes) Close() error { return nil }
+
+// Ready reports whether reading body would yield something without waiting. A
+// body that wraps another passes the question on; one that cannot tell is not
+// ready.
+func Ready(body io.Reader) bool {
+	r, ok := body.(interface{ Ready() bool })
+	return ok && r.Ready()
+}
+
+// Ready implements what exchange.Ready asks.
+func (b *Bytes) Ready() bool { return true }

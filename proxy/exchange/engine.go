@@ -69,9 +69,9 @@ const (
 
 // Transport keeps the connections of one cluster.
 type Transport interface {
-	// Reserve chooses or opens a connection to address. The error is a *Fault,
-	// Retryable since nothing was sent.
-	Reserve(ctx context.Context, address string, p Protocol) (Upstream, error)
+	// Reserve chooses or opens a connection to address for x. The error is a
+	// *Fault, Retryable since nothing was sent.
+	Reserve(x *Exchange, address string, p Protocol) (Upstream, error)
 	// Retire lets the endpoint's connections finish what is in flight and
 	// opens no more; idle ones close now.
 	Retire(address string)
@@ -85,8 +85,8 @@ type Transport interface {
 type Upstream interface {
 	Info() *ConnInfo
 	// RoundTrip sends x.Request and fills x.Response, whose Body (or Tunnel)
-	// releases the connection when closed. Reading Body fails once the context
-	// that x has now ends; Body is never closed while it is being read. The
+	// releases the connection when closed. Reading Body fails once x is
+	// cancelled; Body is never closed while it is being read. The
 	// error is a *Fault.
 	RoundTrip(x *Exchange) error
 	// Release gives back a connection that RoundTrip was not called on.

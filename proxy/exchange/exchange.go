@@ -59,7 +59,14 @@ type Exchange struct {
 	// that waiting in place is fine.
 	Waiter func(ctx context.Context, wait func(context.Context) error) error
 
-	ctx    context.Context
+	// Engine is the server engine's own: its transport finds there what the
+	// exchange runs on.
+	Engine any
+
+	// Alarm is the engine's own timer for Expire; nil means the runtime's.
+	Alarm Alarm
+
+	life   *Life
 	slots  []any
 	slot   int
 	onDone []func()
@@ -86,6 +93,7 @@ type Request struct {
 // Response is the answer.
 type Response struct {
 	Status  int
+	Proto   string // what the service speaks: "HTTP/1.1", "HTTP/2.0", "HTTP/1.0"; "" for an answer made here
 	Header  Fields // without Content-Length and Transfer-Encoding
 	Trailer Fields // filled once Body has been read to its end
 	Body    io.ReadCloser
@@ -118,17 +126,6 @@ func (x *Exchange) Reset() {
 	x.Request.Header, x.Request.Trailer = rh, rt
 	x.Response.Header, x.Response.Trailer = sh, st
 }
-
-// Context ends when the client goes away or the exchange is over.
-func (x *Exchange) Context() context.Context {
-	if x.ctx == nil {
-		return context.Background()
-	}
-	return x.ctx
-}
-
-// SetContext is for engines and the pipe.
-func (x *Exchange) SetContext(ctx context.Context) { x.ctx = ctx }
 
 // Await runs wait, which may block on something other than this exchange's own
 // streams. wait is given copies and must not touch x: on an event loop it runs
@@ -170,14 +167,18 @@ func (x *Exchange) Inform(status int, header *Fields) {
 func (x *Exchange) OnDone(f func()) { x.onDone = append(x.onDone, f) }
 
 // RunDone is for the pipe: it runs and forgets what OnDone registered, also
-// what is registered meanwhile. Each is forgotten before it runs, so after one
-// panicked another call goes on with the rest.
+// what is registered meanwhile, and ends the exchange's context. Each is
+// forgotten before it runs, so after one panicked another call goes on with the
+// rest.
 func (x *Exchange) RunDone() {
 	for n := len(x.onDone); n > 0; n = len(x.onDone) {
 		f := x.onDone[n-1]
 		x.onDone[n-1] = nil
 		x.onDone = x.onDone[:n-1]
 		f()
+	}
+	if x.life != nil {
+		x.life.Cancel(nil)
 	}
 }
 

@@ -55,7 +55,7 @@ func TestResetKeepsNothing(t *testing.T) {
 		x.OnDone(func() {})
 		x.Params = append(x.Params, Param{"a", "secret"}, Param{"b", "secret"})[:1]
 		x.Fault, x.Identity, x.Txn, x.Consumer, x.Hold = &Fault{}, &Identity{}, &Txn{}, "secret", 1
-		x.SetContext(context.WithValue(context.Background(), closer{}, 1))
+		x.Begin(context.WithValue(context.Background(), closer{}, 1))
 		x.BeforeWrite = func(*Exchange, *ConnInfo) error { return nil }
 	}
 	fill()
@@ -164,7 +164,7 @@ func TestSleepAndAwaitEndWithTheExchange(t *testing.T) {
 	gone := errors.New("gone")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(gone)
-	x.SetContext(ctx)
+	x.Begin(ctx)
 	if err := x.Sleep(time.Hour); err != gone {
 		t.Fatal(err)
 	}

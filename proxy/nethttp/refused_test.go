@@ -42,7 +42,7 @@ func TestWhatIsNotWrittenIsNotTheServicesFault(t *testing.T) {
 			"trailer that frames": {func(r *exchange.Request) { r.Header.Add("Trailer", "content-length, trailer") }, ""},
 			"trailer no token":    {func(r *exchange.Request) { r.Header.Add("Trailer", "a(b") }, ""},
 		} {
-			u, err := tr.Reserve(t.Context(), address, p)
+			u, err := tr.Reserve(get(t.Context()), address, p)
 			if err != nil {
 				t.Fatal(err)
 			}

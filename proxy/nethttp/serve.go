@@ -41,7 +41,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (in *inbound) run() (complete bool) {
 	x := in.s.xs.Get().(*exchange.Exchange)
 	x.Start = time.Now()
-	x.SetContext(in.r.Context())
+	x.Begin(in.r.Context())
 	x.Fault = in.fill(x)
 	in.patience(0) // of the connection's request before
 	if in.r.Body != nil && in.r.Body != http.NoBody {
@@ -108,7 +108,7 @@ func (in *inbound) openBody(x *exchange.Exchange) {
 		in.body.timed = in.rc.SetReadDeadline(x.Start.Add(d)) == nil
 	}
 	if in.body.timed {
-		x.SetContext(in.withCause(in.body))
+		x.Begin(in.withCause(in.body))
 	}
 	x.Request.Body = in.body
 }

@@ -1,7 +1,6 @@
 package nethttp
 
 import (
-	"context"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -76,7 +75,7 @@ func (t *transport) engine(p *http.Protocols, protocol exchange.Protocol) *http.
 }
 
 // Reserve implements exchange.Transport.
-func (t *transport) Reserve(ctx context.Context, address string, p exchange.Protocol) (exchange.Upstream, error) {
+func (t *transport) Reserve(x *exchange.Exchange, address string, p exchange.Protocol) (exchange.Upstream, error) {
 	if p != exchange.HTTP2 {
 		p = exchange.HTTP1
 	}
@@ -85,7 +84,7 @@ func (t *transport) Reserve(ctx context.Context, address string, p exchange.Prot
 		if pl == nil {
 			return nil, closedFault()
 		}
-		c, reused, err := pl.take(ctx)
+		c, reused, err := pl.take(x.Context())
 		if err == errPoolGone {
 			continue // the endpoint was retired and is wanted again
 		}

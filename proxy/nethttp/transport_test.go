@@ -57,7 +57,7 @@ func answerOK(c net.Conn, br *bufio.Reader) {
 
 func get(ctx context.Context) *exchange.Exchange {
 	x := new(exchange.Exchange)
-	x.SetContext(ctx)
+	x.Begin(ctx)
 	x.Request = exchange.Request{Method: "GET", Scheme: "http", Authority: "a.example", Path: "/"}
 	return x
 }
@@ -78,7 +78,7 @@ func newTransport(t *testing.T, cfg exchange.TransportConfig) exchange.Transport
 
 func reserve(t *testing.T, tr exchange.Transport, address string) exchange.Upstream {
 	t.Helper()
-	u, err := tr.Reserve(t.Context(), address, exchange.HTTP1)
+	u, err := tr.Reserve(get(t.Context()), address, exchange.HTTP1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,13 +91,13 @@ func TestConnectionLimitIsWaitedFor(t *testing.T) {
 	first := reserve(t, tr, address)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	_, err := tr.Reserve(ctx, address, exchange.HTTP1)
+	_, err := tr.Reserve(get(ctx), address, exchange.HTTP1)
 	if f := fault(t, err); f.Code != "pool-full" || !f.Retryable || f.Status != 503 {
 		t.Errorf("%+v", f)
 	}
 	got := make(chan error, 1)
 	go func() {
-		u, err := tr.Reserve(context.Background(), address, exchange.HTTP1)
+		u, err := tr.Reserve(get(context.Background()), address, exchange.HTTP1)
 		if err == nil {
 			u.Release()
 		}
@@ -258,7 +258,7 @@ func TestLostConnectionDoesNotWaitForTheClient(t *testing.T) {
 	x.Request.Method, x.Request.Body, x.Request.Length = "POST", pr, -1
 	done := make(chan error, 1)
 	go func() {
-		u, err := tr.Reserve(context.Background(), address, exchange.HTTP1)
+		u, err := tr.Reserve(get(context.Background()), address, exchange.HTTP1)
 		if err == nil {
 			err = u.RoundTrip(x)
 		}
@@ -304,7 +304,7 @@ func TestBodyInMemoryIsSentAgain(t *testing.T) {
 func TestClosedTransportReservesNothing(t *testing.T) {
 	tr := NewTransport(exchange.TransportConfig{})
 	tr.Close()
-	_, err := tr.Reserve(t.Context(), "127.0.0.1:1", exchange.HTTP1)
+	_, err := tr.Reserve(get(t.Context()), "127.0.0.1:1", exchange.HTTP1)
 	if f := fault(t, err); f.Code != "closed" {
 		t.Errorf("%+v", f)
 	}

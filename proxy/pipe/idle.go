@@ -1,7 +1,6 @@
 package pipe
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
@@ -12,21 +11,19 @@ import (
 var errStreamIdle = errors.New("pipe: the service's answer stalled for longer than stream_idle")
 
 // idleLimit prepares to cut an answer whose body stalls for longer than d. It
-// must be called before x is forwarded: it is by ending the exchange's context
-// that a read in progress is woken. Closing the body from another goroutine
-// would give its connection to somebody else while it is still being read.
+// must be called before x is forwarded: it is by cancelling the exchange that a
+// read in progress is woken. Closing the body from another goroutine would give
+// its connection to somebody else while it is still being read.
 func idleLimit(x *exchange.Exchange, d time.Duration) *idleBody {
-	ctx, cancel := context.WithCancelCause(x.Context())
-	x.SetContext(ctx)
-	b := &idleBody{ctx: ctx, limit: d}
-	b.expired = func() { cancel(errStreamIdle) }
-	x.OnDone(func() { b.stop(); cancel(nil) })
+	b := &idleBody{life: x.Life(), limit: d}
+	b.expired = func() { b.life.Cancel(errStreamIdle) }
+	x.OnDone(b.stop)
 	return b
 }
 
 type idleBody struct {
 	io.ReadCloser
-	ctx     context.Context
+	life    *exchange.Life
 	expired func()
 	timer   *time.Timer // runs only while the service is being waited for
 	limit   time.Duration
@@ -40,7 +37,7 @@ func (b *idleBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
-	if err != nil && err != io.EOF && errors.Is(context.Cause(b.ctx), errStreamIdle) {
+	if err != nil && err != io.EOF && errors.Is(b.life.Ended(), errStreamIdle) {
 		err = errStreamIdle
 	}
 	return n, err
@@ -51,3 +48,6 @@ func (b *idleBody) stop() {
 		b.timer.Stop()
 	}
 }
+
+// Ready implements what exchange.Ready asks.
+func (b *idleBody) Ready() bool { return exchange.Ready(b.ReadCloser) }

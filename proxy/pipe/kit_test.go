@@ -145,6 +145,7 @@ func (k *kit) start() *kit {
 
 func (k *kit) get(path string, header ...string) *exchange.Exchange {
 	x := &exchange.Exchange{Start: time.Now(), ID: "id-1"}
+	x.Begin(k.Context())
 	x.Client.Remote = netip.MustParseAddrPort("192.0.2.9:1234")
 	x.Request = exchange.Request{Method: "GET", Scheme: "https", Authority: "Shop.example:443", Path: path, Proto: "HTTP/1.1"}
 	for i := 0; i < len(header); i += 2 {

@@ -27,7 +27,7 @@ type Transport struct {
 }
 
 // Reserve implements exchange.Transport.
-func (t *Transport) Reserve(ctx context.Context, address string, p exchange.Protocol) (exchange.Upstream, error) {
+func (t *Transport) Reserve(x *exchange.Exchange, address string, p exchange.Protocol) (exchange.Upstream, error) {
 	t.mu.Lock()
 	if t.calls == nil {
 		t.calls = map[string]int{}
@@ -35,7 +35,7 @@ func (t *Transport) Reserve(ctx context.Context, address string, p exchange.Prot
 	t.calls[address]++
 	t.mu.Unlock()
 	if t.Connect != nil {
-		if err := t.Connect(ctx, address); err != nil {
+		if err := t.Connect(x.Context(), address); err != nil {
 			return nil, err
 		}
 	}

@@ -99,7 +99,7 @@ func testKeying(t *testing.T, e Engine) {
 		defer l.Close()
 		p := start(t, e, options{appAddr: l.Addr().String(), way: way{exchange.HTTP1, exchange.HTTP1},
 			transport: exchange.TransportConfig{TLS: &tls.Config{RootCAs: x509.NewCertPool()}}})
-		_, err = p.trans.Reserve(t.Context(), p.app, exchange.HTTP1)
+		_, err = p.trans.Reserve(background(t), p.app, exchange.HTTP1)
 		var f *exchange.Fault
 		if !errors.As(err, &f) || f.Proxy != "tls_certificate_error" || !f.Retryable {
 			t.Errorf("%v", err)

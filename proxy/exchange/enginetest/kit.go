@@ -191,7 +191,7 @@ func (p *proxy) forward(x *exchange.Exchange) error {
 	if x.Request.Upgrade != "" {
 		protocol = exchange.HTTP1
 	}
-	up, err := p.trans.Reserve(x.Context(), p.app, protocol)
+	up, err := p.trans.Reserve(x, p.app, protocol)
 	if err != nil {
 		return err
 	}
@@ -280,4 +280,11 @@ func within(t *testing.T, what string, f func()) {
 	case <-time.After(patience):
 		t.Fatalf("%s took longer than %s", what, patience)
 	}
+}
+
+// background is an exchange that no server made, as long as the test.
+func background(t *testing.T) *exchange.Exchange {
+	x := new(exchange.Exchange)
+	x.Begin(t.Context())
+	return x
 }

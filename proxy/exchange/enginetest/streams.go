@@ -335,7 +335,7 @@ func testBroken(t *testing.T, e Engine, w way) {
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		p := start(t, e, options{way: w, appAddr: "127.0.0.1:1"})
-		_, err := p.trans.Reserve(t.Context(), p.app, w.service)
+		_, err := p.trans.Reserve(background(t), p.app, w.service)
 		var f *exchange.Fault
 		if !errors.As(err, &f) || !f.Retryable || f.Proxy != "connection_refused" || f.Status != http.StatusBadGateway {
 			t.Errorf("%#v", err)

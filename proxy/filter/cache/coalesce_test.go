@@ -144,7 +144,7 @@ func TestAFollowerThatGoesAwayStopsWaiting(t *testing.T) {
 	r.OnRequest(leader)
 	ctx, cancel := context.WithCancel(context.Background())
 	x := request("GET /")
-	x.SetContext(ctx)
+	x.Begin(ctx)
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

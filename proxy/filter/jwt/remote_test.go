@@ -241,7 +241,7 @@ func TestAClientThatLeavesStopsWaiting(t *testing.T) {
 	f := newFilter(t, from(i, Fetching{Timeout: 20 * time.Second}))
 	ctx, cancel := context.WithCancel(t.Context())
 	x := request(es(t, "old"))
-	x.SetContext(ctx)
+	x.Begin(ctx)
 	x.Waiter = func(ctx context.Context, wait func(context.Context) error) error {
 		cancel()
 		return wait(ctx)
