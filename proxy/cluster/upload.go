@@ -3,6 +3,8 @@ package cluster
 import (
 	"io"
 	"sync/atomic"
+
+	"lintel.dev/lintel/proxy/exchange"
 )
 
 // upload is a request body that streams. It knows whether the client is being
@@ -22,3 +24,9 @@ func (u *upload) Read(p []byte) (int, error) {
 
 // stalled reports whether the client is being waited for right now.
 func (u *upload) stalled() bool { return u != nil && u.waiting.Load() }
+
+// Ready and Whole pass on what exchange.Ready and exchange.Whole ask.
+func (u *upload) Ready() bool { return exchange.Ready(u.ReadCloser) }
+
+// Whole is Ready's twin.
+func (u *upload) Whole() bool { return exchange.Whole(u.ReadCloser) }

@@ -50,3 +50,12 @@ func Ready(body io.Reader) bool {
 
 // Ready implements what exchange.Ready asks.
 func (b *Bytes) Ready() bool { return true }
+
+// Whole reports whether reading body to its end would not wait at all.
+func Whole(body io.Reader) bool {
+	w, ok := body.(interface{ Whole() bool })
+	return ok && w.Whole()
+}
+
+// Whole implements what exchange.Whole asks.
+func (b *Bytes) Whole() bool { return true }

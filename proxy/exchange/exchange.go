@@ -67,6 +67,7 @@ type Exchange struct {
 	Alarm Alarm
 
 	life   *Life
+	lent   []Borrowed
 	slots  []any
 	slot   int
 	onDone []func()
@@ -108,8 +109,19 @@ type Response struct {
 // Param is one named path segment.
 type Param struct{ Name, Value string }
 
+// Borrowed is memory that strings of an exchange look into.
+type Borrowed interface{ Free() }
+
+// Borrow is for engines: b is freed when x is reset, so not before everybody is
+// done with x.
+func (x *Exchange) Borrow(b Borrowed) { x.lent = append(x.lent, b) }
+
 // Reset makes x ready for another exchange, keeping memory.
 func (x *Exchange) Reset() {
+	for i, b := range x.lent {
+		b.Free()
+		x.lent[i] = nil
+	}
 	rh, rt := x.Request.Header, x.Request.Trailer
 	sh, st := x.Response.Header, x.Response.Trailer
 	rh.Reset()
@@ -122,7 +134,7 @@ func (x *Exchange) Reset() {
 	clear(x.onDone[:cap(x.onDone)])
 	clear(x.Params[:cap(x.Params)])
 	params := x.Params[:0]
-	*x = Exchange{slots: x.slots[:0], onDone: x.onDone[:0], Params: params}
+	*x = Exchange{lent: x.lent[:0], slots: x.slots[:0], onDone: x.onDone[:0], Params: params}
 	x.Request.Header, x.Request.Trailer = rh, rt
 	x.Response.Header, x.Response.Trailer = sh, st
 }

@@ -18,7 +18,9 @@ type Field struct {
 //
 // The zero value is empty and ready to use.
 type Fields struct {
-	list []Field
+	list    []Field
+	own     []byte // the memory of Own
+	recycle bool   // own outlives Reset
 }
 
 // Len reports the number of field lines.
@@ -127,7 +129,13 @@ func (f *Fields) Del(name string) int { return f.delFrom(0, name) }
 
 func (f *Fields) delFrom(from int, name string) int {
 	kept := from
-	for i := from; i < len(f.list); i++ {
+	for kept < len(f.list) && !EqualFold(f.list[kept].Name, name) {
+		kept++
+	}
+	if kept == len(f.list) {
+		return 0
+	}
+	for i := kept + 1; i < len(f.list); i++ {
 		if !EqualFold(f.list[i].Name, name) {
 			f.list[kept] = f.list[i]
 			kept++
@@ -142,7 +150,13 @@ func (f *Fields) delFrom(from int, name string) int {
 // Filter keeps the lines for which keep answers true and reports how many went.
 func (f *Fields) Filter(keep func(name, value string) bool) int {
 	kept := 0
-	for i := range f.list {
+	for kept < len(f.list) && keep(f.list[kept].Name, f.list[kept].Value) {
+		kept++ // almost always all of them: nothing is moved
+	}
+	if kept == len(f.list) {
+		return 0
+	}
+	for i := kept + 1; i < len(f.list); i++ {
 		if keep(f.list[i].Name, f.list[i].Value) {
 			f.list[kept] = f.list[i]
 			kept++
@@ -158,6 +172,7 @@ func (f *Fields) Filter(keep func(name, value string) bool) int {
 func (f *Fields) Reset() {
 	clear(f.list)
 	f.list = f.list[:0]
+	f.disown()
 }
 
 // Clone returns a copy that outlives the exchange: its strings are copied too.
@@ -197,9 +212,12 @@ func (f *Fields) HasToken(name, token string) bool {
 // EqualFold compares two field names or tokens: ASCII only, as RFC 9110
 // section 5.1 has it, so no Unicode folding makes two names meet.
 func EqualFold(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
+	// Apart, so that this much is inlined: nearly all comparisons of a look-up
+	// end here.
+	return len(a) == len(b) && equalFold(a, b)
+}
+
+func equalFold(a, b string) bool {
 	for i := 0; i < len(a); i++ {
 		x, y := a[i], b[i]
 		if x == y {
@@ -215,9 +233,10 @@ func EqualFold(a, b string) bool {
 // SameName compares a field name with one in lower case as services do that read
 // X_Forwarded_For as X-Forwarded-For: case and separators do not count.
 func SameName(name, lower string) bool {
-	if len(name) != len(lower) {
-		return false
-	}
+	return len(name) == len(lower) && sameName(name, lower)
+}
+
+func sameName(name, lower string) bool {
 	for i := range len(name) {
 		c := name[i]
 		switch {

@@ -1,0 +1,213 @@
+package http1
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// link is a connection to an endpoint. It serves one exchange at a time and is
+// that exchange's exchange.Upstream.
+type link struct {
+	t      *transport
+	place  *place
+	host   host
+	raw    net.Conn
+	nc     net.Conn
+	tls    *secureConn // nil: plaintext
+	info   exchange.ConnInfo
+	retire time.Time // not reused from then on; zero: never
+	parked parked    // how it waits while idle
+
+	taken bool    // reserved, RoundTrip or Release not called yet
+	buf   *buffer // lent for one exchange
+	once  sync.Once
+
+	mu      sync.Mutex
+	life    *exchange.Life // watched; nil between exchanges
+	stopped bool           // an exchange was cancelled on it
+}
+
+// dial opens a connection for x; place has counted it.
+func (p *place) dial(x *exchange.Exchange, h host) (*link, error) {
+	l := &link{t: p.t, place: p, host: h, taken: true}
+	if err := l.open(x); err != nil {
+		if l.raw != nil {
+			_ = l.raw.Close()
+		}
+		p.lost()
+		return nil, dialFault(x, p.address, p.t.cfg.ConnectTimeout, err)
+	}
+	p.t.open.Add(1)
+	return l, nil
+}
+
+func (l *link) open(x *exchange.Exchange) error {
+	t := l.t
+	began := l.host.now()
+	raw, err := l.host.dial(x, l.place.address, t.cfg.ConnectTimeout)
+	if err != nil {
+		return err
+	}
+	l.raw, l.nc = raw, raw
+	own(raw, l)
+	l.info = exchange.ConnInfo{Local: addrPort(raw.LocalAddr()), Remote: addrPort(raw.RemoteAddr()), Protocol: "http/1.1"}
+	if t.cfg.Retire != nil {
+		l.retire = t.cfg.Retire()
+	}
+	if t.tls == nil {
+		if t.cfg.PeerID != nil {
+			return &tlsError{errPlainPeer}
+		}
+		return nil
+	}
+	cfg := t.tls
+	if cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		if host, _, err := net.SplitHostPort(l.place.address); err == nil {
+			cfg.ServerName = host
+		}
+	}
+	l.tls = secureClient(raw, l.host, cfg)
+	l.nc = l.tls
+	l.watch(x.Life())
+	_ = raw.SetDeadline(began.Add(t.cfg.ConnectTimeout))
+	err = l.tls.handshake()
+	if l.unwatch() {
+		return errLeft
+	}
+	_ = raw.SetDeadline(time.Time{})
+	if err != nil {
+		return &tlsError{err}
+	}
+	return l.verify()
+}
+
+// verify checks what the handshake brought.
+func (l *link) verify() error {
+	state := l.tls.ConnectionState()
+	if got := state.NegotiatedProtocol; got != "" && got != "http/1.1" {
+		return &tlsError{fmt.Errorf("the endpoint chose protocol %q by ALPN where \"http/1.1\" was offered; set the service's protocol to what it speaks", got)}
+	}
+	l.info.TLS = &state
+	if l.t.cfg.PeerID == nil {
+		return nil
+	}
+	peer, err := l.t.cfg.PeerID(&state)
+	if err != nil {
+		return &tlsError{&tls.CertificateVerificationError{UnverifiedCertificates: slices.Clone(state.PeerCertificates), Err: err}}
+	}
+	l.info.PeerID = peer.ID
+	if l.t.cfg.RetirePeer != nil {
+		if at := l.t.cfg.RetirePeer(peer); !at.IsZero() && (l.retire.IsZero() || at.Before(l.retire)) {
+			l.retire = at
+		}
+	}
+	return nil
+}
+
+// spent reports whether no exchange may begin on it now.
+func (l *link) spent(h host) bool { return !l.retire.IsZero() && !h.now().Before(l.retire) }
+
+// awake takes it out of idleness: false if the other side has ended it.
+func (l *link) awake() bool {
+	if !l.unpark() {
+		return false
+	}
+	l.taken, l.info.Reused = true, true
+	return true
+}
+
+// Info implements exchange.Upstream.
+func (l *link) Info() *exchange.ConnInfo { return &l.info }
+
+// Release implements exchange.Upstream.
+func (l *link) Release() {
+	if l.taken {
+		l.taken = false
+		l.giveBack(true)
+	}
+}
+
+// giveBack ends an exchange's use of it.
+func (l *link) giveBack(reusable bool) {
+	if !reusable || l.spent(l.host) || l.tls != nil && l.tls.buffered() {
+		l.discard()
+		return
+	}
+	l.park()
+}
+
+// discard closes it, from a task of its host.
+func (l *link) discard() {
+	l.once.Do(func() {
+		_ = l.nc.Close()
+		l.gone()
+	})
+}
+
+// abandon closes it from any goroutine, without a word.
+func (l *link) abandon() {
+	l.once.Do(func() {
+		_ = l.raw.Close()
+		l.gone()
+	})
+}
+
+func (l *link) gone() {
+	l.unparkTimer()
+	l.t.open.Add(-1)
+	l.place.lost()
+}
+
+// watch has the exchange's end interrupt what is waited for here.
+func (l *link) watch(life *exchange.Life) {
+	l.mu.Lock()
+	l.life, l.stopped = life, false
+	l.mu.Unlock()
+	life.Watch(l)
+}
+
+// unwatch ends watch and reports whether the exchange was cancelled meanwhile.
+func (l *link) unwatch() (stopped bool) {
+	l.mu.Lock()
+	life := l.life
+	l.life = nil
+	stopped = l.stopped
+	l.mu.Unlock()
+	if life != nil {
+		life.Unwatch(l)
+	}
+	return stopped
+}
+
+// Wake implements exchange.Waker.
+func (l *link) Wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.life != nil {
+		l.stopped = true
+		_ = l.raw.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// interrupt ends what is waited for here, because of the request's own body.
+func (l *link) interrupt() { _ = l.raw.SetDeadline(time.Unix(1, 0)) }
+
+var errTwice = errors.New("http1: a reservation was used twice")
+
+func (l *link) begin() error {
+	if !l.taken {
+		return &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError, Code: "internal",
+			Title: "Internal error", Err: errTwice}
+	}
+	l.taken = false
+	return nil
+}
