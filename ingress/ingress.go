@@ -16,7 +16,6 @@ import (
 	"lintel.dev/lintel/discovery"
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/listen"
-	"lintel.dev/lintel/proxy/nethttp"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/store"
 	"lintel.dev/lintel/tracing"
@@ -177,7 +176,7 @@ func (g *Ingress) open(ctx context.Context, l config.Listener) (*edge, error) {
 			return nil, err
 		}
 	}
-	if e.server, err = nethttp.NewServer(cfg, p, g.log); err != nil {
+	if e.server, err = compose.NewServer(cfg, p, g.log); err != nil {
 		return nil, err
 	}
 	e.listener, err = listen.Open(l.Address)

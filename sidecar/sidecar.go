@@ -18,7 +18,6 @@ import (
 	"lintel.dev/lintel/mtls/txntoken"
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/listen"
-	"lintel.dev/lintel/proxy/nethttp"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/store"
 	"lintel.dev/lintel/tracing"
@@ -213,7 +212,7 @@ func (c *Sidecar) open(ctx context.Context, cfg exchange.ServerConfig, address s
 	}
 	p := pipe.New(pipe.Config{Path: compose.PathMode(c.cfg.Path), Observers: observers, Log: c.log}, live)
 	c.watched.Pipe(cfg.Name, p)
-	server, err := nethttp.NewServer(cfg, p, c.log)
+	server, err := compose.NewServer(cfg, p, c.log)
 	if err != nil {
 		return fmt.Errorf("sidecar: %s: %w", cfg.Name, err)
 	}

@@ -14,7 +14,6 @@ import (
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
-	"lintel.dev/lintel/proxy/nethttp"
 	"lintel.dev/lintel/proxy/store"
 )
 
@@ -60,7 +59,7 @@ func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, err
 	var stop func()
 	var cl *cluster.Cluster
 	cl = cluster.New(cluster.Config{
-		Service: name, Protocol: svc.Protocol, Balance: svc.Balance, Transport: nethttp.NewTransport(t),
+		Service: name, Protocol: svc.Protocol, Balance: svc.Balance, Transport: NewTransport(t),
 		Breaker: cluster.BreakerConfig(svc.Breaker),
 		Stop: func() {
 			if stop != nil {

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -353,8 +354,11 @@ func (c *conn) cut() {
 	_ = c.raw.Close()
 }
 
-var errCut = errors.New("http1: cut off: the listener was shut down")
-var errLeft = errors.New("http1: client went away")
+// Why an exchange is cancelled. To others both are a client that is gone.
+var (
+	errCut  = fmt.Errorf("http1: cut off as the listener was shut down: %w", context.Canceled)
+	errLeft = fmt.Errorf("http1: the client went away: %w", context.Canceled)
+)
 
 // left is told that the client has ended its half or is gone altogether.
 func (c *conn) left() {

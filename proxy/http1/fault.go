@@ -43,7 +43,7 @@ func gone(x *exchange.Exchange) *exchange.Fault {
 		return nil
 	case errors.As(cause, &own):
 		return own
-	case errors.Is(cause, context.Canceled), errors.Is(cause, errLeft), errors.Is(cause, errCut):
+	case errors.Is(cause, context.Canceled):
 		return &exchange.Fault{Source: exchange.FromClient, Status: 499, Code: "client-gone",
 			Title: "Client went away", Close: true, Err: cause}
 	}

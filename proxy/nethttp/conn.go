@@ -18,7 +18,7 @@ import (
 // latency.
 type acceptor struct {
 	net.Listener
-	s *server
+	s *Server
 }
 
 func (a *acceptor) Accept() (net.Conn, error) {
@@ -40,7 +40,7 @@ func (a *acceptor) Accept() (net.Conn, error) {
 
 type clientConn struct {
 	net.Conn
-	s    *server
+	s    *Server
 	once sync.Once
 }
 

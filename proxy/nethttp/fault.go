@@ -50,7 +50,7 @@ func gone(ctx context.Context) *exchange.Fault {
 		return nil
 	case errors.As(cause, &own):
 		return own
-	case cause == context.Canceled:
+	case errors.Is(cause, context.Canceled):
 		return &exchange.Fault{Source: exchange.FromClient, Status: 499, Code: "client-gone",
 			Title: "Client went away", Close: true, Err: cause}
 	default:

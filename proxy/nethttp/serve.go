@@ -14,7 +14,7 @@ import (
 
 // inbound is one request on its way through net/http.
 type inbound struct {
-	s    *server
+	s    *Server
 	w    http.ResponseWriter
 	r    *http.Request
 	rc   *http.ResponseController
@@ -26,7 +26,7 @@ type inbound struct {
 }
 
 // ServeHTTP implements http.Handler.
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.open.Add(1)
 	defer s.open.Add(-1)
 	in := &inbound{s: s, w: w, r: r, rc: http.NewResponseController(w)}

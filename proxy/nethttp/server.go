@@ -30,7 +30,8 @@ const (
 // every one of them is finished before it returns.
 const cutGrace = 5 * time.Second
 
-type server struct {
+// Server is net/http as a server engine.
+type Server struct {
 	cfg  exchange.ServerConfig
 	h    exchange.Handler
 	log  *slog.Logger
@@ -48,7 +49,7 @@ type server struct {
 // NewServer returns net/http as a server engine. log gets what net/http itself
 // has to say (failed handshakes, mostly) at debug level and panics as errors;
 // nil discards it.
-func NewServer(cfg exchange.ServerConfig, h exchange.Handler, log *slog.Logger) (exchange.Server, error) {
+func NewServer(cfg exchange.ServerConfig, h exchange.Handler, log *slog.Logger) (*Server, error) {
 	if h == nil {
 		return nil, errors.New("nethttp: a server needs a handler")
 	}
@@ -67,7 +68,7 @@ func NewServer(cfg exchange.ServerConfig, h exchange.Handler, log *slog.Logger) 
 		return nil, fmt.Errorf("nethttp: listener %q: limits must not be negative (body %d bytes, request timeout %s, %d connections)",
 			cfg.Name, cfg.BodyBytes, cfg.RequestTimeout, cfg.MaxConns)
 	}
-	s := &server{cfg: cfg, h: h, log: log, tunnels: map[*tunnel]struct{}{},
+	s := &Server{cfg: cfg, h: h, log: log, tunnels: map[*tunnel]struct{}{},
 		xs: sync.Pool{New: func() any { return new(exchange.Exchange) }}}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -128,7 +129,7 @@ func serverTLS(from *tls.Config, h2 bool) (*tls.Config, error) {
 }
 
 // Serve implements exchange.Server.
-func (s *server) Serve(l net.Listener) error {
+func (s *Server) Serve(l net.Listener) error {
 	l = &acceptor{Listener: l, s: s}
 	var err error
 	if s.cfg.TLS != nil {
@@ -145,7 +146,7 @@ func (s *server) Serve(l net.Listener) error {
 // Shutdown implements exchange.Server. Answers written meanwhile say
 // Connection: close, HTTP/2 clients get GOAWAY. Tunnels are waited for like
 // exchanges, which they are.
-func (s *server) Shutdown(ctx context.Context) (int, error) {
+func (s *Server) Shutdown(ctx context.Context) (int, error) {
 	err := s.http.Shutdown(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("nethttp: listener %q: %w", s.cfg.Name, err)
@@ -170,7 +171,7 @@ func (s *server) Shutdown(ctx context.Context) (int, error) {
 }
 
 // idle waits until no exchange is in hand.
-func (s *server) idle(ctx context.Context) bool {
+func (s *Server) idle(ctx context.Context) bool {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for s.open.Load() > 0 {
@@ -185,4 +186,28 @@ func (s *server) idle(ctx context.Context) bool {
 
 // Conns reports open connections, and how many were refused because of
 // MaxConns since the start.
-func (s *server) Conns() (open, refused int64) { return s.conns.Load(), s.refused.Load() }
+func (s *Server) Conns() (open, refused int64) { return s.conns.Load(), s.refused.Load() }
+
+// Take serves a connection that another engine has accepted, and counts: one on
+// which the client speaks HTTP/2, by ALPN (a *tls.Conn after its handshake) or
+// prior knowledge.
+func (s *Server) Take(c net.Conn) {
+	if err := s.http.Serve(&single{c: c}); errors.Is(err, http.ErrServerClosed) {
+		_ = c.Close()
+	}
+}
+
+// single is a listener for one connection.
+type single struct{ c net.Conn }
+
+func (l *single) Accept() (net.Conn, error) {
+	c := l.c
+	if l.c = nil; c == nil {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (l *single) Close() error { return nil }
+
+func (l *single) Addr() net.Addr { return &net.TCPAddr{} }

@@ -18,7 +18,7 @@ type handlerFunc func(*exchange.Exchange)
 func (f handlerFunc) Serve(x *exchange.Exchange) { f(x) }
 func (handlerFunc) Finish(x *exchange.Exchange)  { x.RunDone() }
 
-func serve(t *testing.T, cfg exchange.ServerConfig, h exchange.Handler) (*server, string) {
+func serve(t *testing.T, cfg exchange.ServerConfig, h exchange.Handler) (*Server, string) {
 	t.Helper()
 	s, err := NewServer(cfg, h, nil)
 	if err != nil {
@@ -38,7 +38,7 @@ func serve(t *testing.T, cfg exchange.ServerConfig, h exchange.Handler) (*server
 			t.Errorf("Serve returned %v", err)
 		}
 	})
-	return s.(*server), l.Addr().String()
+	return s, l.Addr().String()
 }
 
 func TestTooManyConnectionsAreClosedAtOnce(t *testing.T) {

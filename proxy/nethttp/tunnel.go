@@ -98,13 +98,13 @@ func buffered(ahead *bufio.Reader, conn net.Conn) io.Reader {
 	return io.MultiReader(io.LimitReader(ahead, int64(n)), conn)
 }
 
-func (s *server) keep(t *tunnel) {
+func (s *Server) keep(t *tunnel) {
 	s.mu.Lock()
 	s.tunnels[t] = struct{}{}
 	s.mu.Unlock()
 }
 
-func (s *server) forget(t *tunnel) {
+func (s *Server) forget(t *tunnel) {
 	s.mu.Lock()
 	delete(s.tunnels, t)
 	s.mu.Unlock()

@@ -193,7 +193,7 @@ func (a *attempt) release(reusable bool) {
 // answered fills x.Response.
 func (a *attempt) answered(x *exchange.Exchange, res *http.Response) error {
 	out := &x.Response
-	out.Status, out.Length = res.StatusCode, res.ContentLength
+	out.Status, out.Proto, out.Length = res.StatusCode, res.Proto, res.ContentLength
 	for name, values := range res.Header {
 		switch name {
 		case "Content-Length", "Transfer-Encoding":
