@@ -8,9 +8,12 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(if $(filter Darwin,$(shell u
 CONSUL := $(CACHE)/consul-1.19.2
 STATICCHECK := $(CACHE)/staticcheck-v0.8.2
 FUZZTIME ?= 30s
+# poison overwrites released read buffers: who kept a view into one is found out.
+# watchdog reports what holds up an event loop.
+TAGS := poison,watchdog
 SOAK ?= 10m
 
-.PHONY: build test race fuzz bench lint demo tools soak
+.PHONY: build test race fuzz bench microbench lint demo tools soak
 
 build: ## bin/lintel
 	CGO_ENABLED=0 go build -trimpath -o bin/lintel ./cmd/lintel
@@ -19,11 +22,11 @@ test: tools ## everything CI checks
 	@unformatted=$$(gofmt -l admin cmd config deploy discovery ingress mtls proxy sidecar test tracing); \
 	  if [ -n "$$unformatted" ]; then echo "gofmt -w is needed on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
-	go test -race -timeout 15m $$(go list ./... | grep -v '/lintel/test/')
-	go test -race -timeout 15m -p 1 ./test/... # whole systems, one after the other
+	go test -race -tags $(TAGS) -timeout 15m $$(go list ./... | grep -v '/lintel/test/')
+	go test -race -tags $(TAGS) -timeout 15m -p 1 ./test/... # whole systems, one after the other
 
 race: ## unit tests only, quickly, again and again: make race PKG=./proxy/...
-	go test -race -timeout 10m -count 3 $(or $(PKG),./proxy/...)
+	go test -race -tags $(TAGS) -timeout 10m -count 3 $(or $(PKG),./proxy/...)
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
@@ -31,7 +34,10 @@ fuzz: ## every fuzz target for FUZZTIME each
 	    echo "== $$pkg $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
 
-bench: ## every benchmark, with allocations
+bench: ## Lintel beside nginx, HAProxy and Caddy, whichever is installed: make bench BENCH='--scenario plain,jwt'
+	go run ./test/bench $(BENCH)
+
+microbench: ## every Go benchmark, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
 
 # ST1005: Consul is a name. ST1008, ST1013: tests may be plain.
@@ -44,7 +50,7 @@ demo: ## an ingress and three services with sidecars, nothing else needed
 
 soak: tools ## the whole-system tests, over and over for SOAK
 	@end=$$((SECONDS + $$(echo $(SOAK) | sed 's/m$$/*60/; s/h$$/*3600/; s/s$$//'))); \
-	  while [ $$SECONDS -lt $$end ]; do go test -race -count 1 -timeout 20m ./test/...; done
+	  while [ $$SECONDS -lt $$end ]; do go test -race -tags $(TAGS) -count 1 -timeout 20m ./test/...; done
 
 tools: $(CONSUL) ## the real Consul and a check for the real Redis, which tests need
 	@command -v redis-server >/dev/null || { echo "redis-server is missing: tests run on a real one. Debian, Ubuntu: apt-get install redis-server" >&2; exit 1; }

@@ -19,9 +19,9 @@ import (
 const (
 	linger     = 500 * time.Millisecond // what the client still sends is thrown away for this long, so that it reads the answer before a reset
 	lingerSize = 256 << 10              // and this much at most
-	// leaving is how long a client that has ended its half may still want the
+	// patience is how long a client that has ended its half may still want the
 	// answer. Nobody can tell one that waits for it from one that has left.
-	leaving = time.Second
+	patience = time.Second
 	// fairShare is how many pipelined requests are served before other
 	// connections get their turn.
 	fairShare = 16
@@ -196,14 +196,14 @@ func (c *conn) next() outcome {
 
 // What readHead says besides faults for the client.
 var (
-	errNothing = &exchange.Fault{Code: "nothing"} // the connection ended between requests, or cannot be answered
-	errPreface = &exchange.Fault{Code: "h2"}      // it speaks HTTP/2
+	errNothing = &exchange.Fault{Title: "nothing"} // the connection ended between requests, or cannot be answered
+	errPreface = &exchange.Fault{Title: "h2"}      // it speaks HTTP/2
 )
 
 // readHead reads until a request head is complete. It may come with a fault and
 // no head.
 func (c *conn) readHead() ([]byte, *exchange.Fault) {
-	from, timed := 0, false
+	from, timed, skipped := 0, false, false
 	defer func() {
 		if timed {
 			_ = c.raw.SetReadDeadline(time.Time{})
@@ -211,11 +211,12 @@ func (c *conn) readHead() ([]byte, *exchange.Fault) {
 	}()
 	for {
 		b := c.buf.unread()
-		if skip := skipEmptyLine(b); skip > 0 && from == 0 {
+		if skip := skipEmptyLine(b); skip > 0 && !skipped {
+			skipped = true
 			c.buf.r += skip
 			b = b[skip:]
 		}
-		if len(b) > 0 {
+		if len(b) > 0 && (len(b) > 1 || b[0] != '\r' || skipped) {
 			if c.fresh && c.s.cfg.H2C && c.tls == nil && c.s.opt.HTTP2 != nil && bytes.HasPrefix(b, preface[:min(len(b), len(preface))]) {
 				if len(b) >= len(preface) {
 					return nil, errPreface
@@ -376,8 +377,12 @@ func (c *conn) hold(l *exchange.Life) {
 	c.life, c.half = l, time.Time{}
 	dead := c.dead
 	c.mu.Unlock()
-	if dead && l != nil {
+	switch {
+	case l == nil:
+	case dead:
 		l.Cancel(errCut)
+	case hung(c.raw):
+		c.leaving()
 	}
 }
 

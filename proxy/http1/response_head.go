@@ -91,7 +91,6 @@ func (c *control) answerFraming(f *framing, method string, r *exchange.Response)
 			return "an interim answer has a body"
 		}
 		f.length, r.Length = 0, 0
-		f.close = c.options&optClose != 0
 	case method == "HEAD":
 		r.Length = -1
 		if c.hasCL {

@@ -53,6 +53,7 @@ type server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	all       map[*conn]struct{}
+	onLoops   int // listeners served by event loops
 	sweeping  bool
 	stop      chan struct{} // ends the sweep
 }

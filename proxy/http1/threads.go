@@ -98,7 +98,7 @@ func (c *conn) look(now time.Time) {
 	if c.half.IsZero() {
 		c.half = now
 	}
-	gone := c.life != nil && now.Sub(c.half) >= leaving
+	gone := c.life != nil && now.Sub(c.half) >= patience
 	c.mu.Unlock()
 	if gone {
 		c.left()

@@ -1,0 +1,355 @@
+package loop
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var (
+	errInUse   = errors.New("another task is waiting in the same call")
+	errNoTask  = errors.New("this would wait, which only a task can")
+	errNotBusy = errors.New("the connection is idle or closed")
+)
+
+// The states of a connection.
+const (
+	busy  uint8 = iota
+	idle        // nobody uses it: what arrives starts Ready
+	gone        // its descriptor is closed
+	moved       // its descriptor is somebody else's
+)
+
+// Bits of Conn.waits.
+const (
+	readWaits uint32 = 1 << iota
+	writeWaits
+)
+
+// Conn is a TCP connection on a loop. Close and the deadlines are for any
+// goroutine; everything else is for tasks of its loop, at most one reading and
+// one writing at a time, until Detach: from then on it is an ordinary net.Conn.
+type Conn struct {
+	loop    *Loop
+	handler Handler
+	fd      int
+	slot    uint32
+	state   uint8
+	// What epoll has said. After a short read or write the socket is known to be
+	// drained or full without asking.
+	readable, writable bool
+	half, dead         bool  // the other side has ended its half; it is over
+	reader, writer     *Task // waiting
+	idleUntil          int64
+	timer              Timer
+	local, remote      netip.AddrPort
+
+	// What other goroutines touch.
+	readBy, writeBy atomic.Int64 // deadlines since epoch; 0: none
+	waits           atomic.Uint32
+	closed          atomic.Bool
+	outside         atomic.Pointer[net.Conn] // what it was detached to
+}
+
+func (l *Loop) newConn(fd int, local, remote netip.AddrPort) *Conn {
+	c := &Conn{loop: l, fd: fd, local: local, remote: remote}
+	c.timer.loop, c.timer.conn = l, c
+	return c
+}
+
+// Loop is where the connection lives.
+func (c *Conn) Loop() *Loop { return c.loop }
+
+// SetHandler says who is told of what happens to the connection.
+func (c *Conn) SetHandler(h Handler) { c.handler = h }
+
+// Hung reports whether the other side is known to have ended its half, and
+// whether the connection is dead, even if there are bytes left to read.
+func (c *Conn) Hung() (half, dead bool) { return c.half || c.dead, c.dead }
+
+// happened takes in an epoll event.
+func (c *Conn) happened(e uint32) {
+	hung := false
+	if e&(unix.EPOLLHUP|unix.EPOLLERR) != 0 && !c.dead {
+		c.dead, hung = true, true
+	}
+	if e&unix.EPOLLRDHUP != 0 && !c.half {
+		c.half, hung = true, true
+	}
+	if e&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.writable = true
+		c.wake(&c.writer)
+	}
+	if e&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) == 0 {
+		return
+	}
+	c.readable = true
+	switch {
+	case c.closed.Load():
+	case c.state == idle:
+		c.state = busy
+		c.loop.goReady(c)
+	case c.reader != nil:
+		c.wake(&c.reader)
+	case hung && c.handler != nil:
+		c.loop.guarded("hangup", func() { c.handler.Hangup(c) })
+	}
+}
+
+func (c *Conn) wake(t **Task) {
+	if *t != nil {
+		c.loop.runq.push(*t)
+		*t = nil
+	}
+}
+
+// runReady is the body of a Ready task.
+func (c *Conn) runReady(t *Task) {
+	for c.handler.Ready(c) && c.state == busy && !c.closed.Load() {
+		if !c.pendingInput() {
+			c.goIdle()
+			return
+		}
+		t.Yield()
+	}
+}
+
+// pendingInput reports whether there is something to read. It only asks the
+// kernel if the last read did not tell.
+func (c *Conn) pendingInput() bool {
+	if c.readable {
+		var b [1]byte
+		_, errno := recv(c.fd, b[:], unix.MSG_PEEK)
+		c.readable = errno != unix.EAGAIN
+	}
+	return c.readable
+}
+
+func (c *Conn) goIdle() {
+	c.state = idle
+	if c.idleUntil != 0 {
+		c.timer.link(c.idleUntil)
+	}
+}
+
+// IdleUntil sets the deadline of the connection's idle times, this one or those
+// to come; the zero time is none. On the loop.
+func (c *Conn) IdleUntil(t time.Time) {
+	c.idleUntil = since(t)
+	if c.state == idle && c.idleUntil != 0 {
+		c.timer.link(c.idleUntil)
+	}
+}
+
+// Idle says that nobody uses the connection now; at once if there is something
+// to read, later when something arrives, its Ready runs. For connections that
+// were dialled and whose Ready has not been called: that one returns true.
+func (c *Conn) Idle(until time.Time) {
+	c.IdleUntil(until)
+	if c.state != busy || c.closed.Load() {
+		return
+	}
+	if c.pendingInput() {
+		c.loop.goReady(c)
+		return
+	}
+	c.goIdle()
+}
+
+// Busy takes an idle connection into use again. It reports false if that is too
+// late: it was closed, has ended, or something unasked for has arrived, as far
+// as epoll had said when this turn began. On the loop.
+func (c *Conn) Busy() bool {
+	if c.state != idle || c.closed.Load() {
+		return false
+	}
+	c.state = busy
+	return true
+}
+
+// Close closes the connection; whoever waits in it gets net.ErrClosed. The
+// descriptor itself is closed by the loop, in the same turn or the next one.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		if nc := c.outside.Load(); nc != nil {
+			return (*nc).Close()
+		}
+		return c.failed("close", net.ErrClosed)
+	}
+	if nc := c.outside.Load(); nc != nil {
+		return (*nc).Close()
+	}
+	c.loop.post(item{conn: c})
+	return nil
+}
+
+// review does what the connection's flags and deadlines ask for now.
+func (c *Conn) review() {
+	if c.state == gone || c.state == moved {
+		return
+	}
+	l := c.loop
+	if c.closed.Load() {
+		c.state = gone
+		l.wheel.remove(&c.timer)
+		l.forget(c)
+		_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
+		c.wake(&c.reader)
+		c.wake(&c.writer)
+		return
+	}
+	if c.reader != nil {
+		c.check(c.readBy.Load(), &c.reader)
+	}
+	if c.writer != nil {
+		c.check(c.writeBy.Load(), &c.writer)
+	}
+	if c.state == idle && c.idleUntil != 0 {
+		if c.idleUntil > l.ns {
+			c.timer.link(c.idleUntil)
+		} else if c.idleUntil = 0; c.handler != nil {
+			l.guarded("handler's Expired", func() { c.handler.Expired(c) })
+		}
+	}
+}
+
+// check wakes who waits if its deadline has passed.
+func (c *Conn) check(deadline int64, t **Task) {
+	switch {
+	case deadline == 0:
+	case deadline <= c.loop.ns:
+		c.wake(t)
+	default:
+		c.timer.link(deadline)
+	}
+}
+
+// since is t counted from epoch, 0 for the zero time, which is none.
+func since(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	if t.Round(0) == t { // a wall clock's time: what it is from now
+		return max(int64(time.Since(epoch)+time.Until(t)), 1)
+	}
+	return max(int64(t.Sub(epoch)), 1)
+}
+
+// SetDeadline implements net.Conn. From any goroutine, like the other two. It
+// interrupts who is waiting. Setting one is a store: the wheel is only touched
+// when somebody waits.
+func (c *Conn) SetDeadline(t time.Time) error {
+	_ = c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	if nc := c.outside.Load(); nc != nil {
+		return (*nc).SetReadDeadline(t)
+	}
+	return c.setDeadline(&c.readBy, readWaits, t)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	if nc := c.outside.Load(); nc != nil {
+		return (*nc).SetWriteDeadline(t)
+	}
+	return c.setDeadline(&c.writeBy, writeWaits, t)
+}
+
+func (c *Conn) setDeadline(which *atomic.Int64, waits uint32, t time.Time) error {
+	if c.closed.Load() {
+		return c.failed("set", net.ErrClosed)
+	}
+	which.Store(since(t))
+	if c.waits.Load()&waits != 0 {
+		c.loop.post(item{conn: c})
+	}
+	return nil
+}
+
+// LocalAddr implements net.Conn.
+func (c *Conn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(c.local) }
+
+// RemoteAddr implements net.Conn.
+func (c *Conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
+
+// LocalAddrPort is LocalAddr without an allocation.
+func (c *Conn) LocalAddrPort() netip.AddrPort { return c.local }
+
+// RemoteAddrPort is RemoteAddr without an allocation.
+func (c *Conn) RemoteAddrPort() netip.AddrPort { return c.remote }
+
+// failed makes an error like those of net.
+func (c *Conn) failed(op string, err error) error {
+	if errno, ok := err.(syscall.Errno); ok { //nolint:errorlint // straight from a system call
+		err = os.NewSyscallError(op, errno)
+	}
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+}
+
+// Detach takes the connection off the loop and returns it as one of Go's own, on
+// the runtime's poller; deadlines stay. The Conn's methods go on working, from any
+// goroutine but not from tasks, since now they block: whoever was made on top of
+// it (a tls.Conn) needs to know nothing. From a task, while no other uses it.
+func (c *Conn) Detach() (net.Conn, error) {
+	switch {
+	case c.state != busy || c.closed.Load():
+		return nil, c.failed("detach", errNotBusy)
+	case c.reader != nil || c.writer != nil:
+		return nil, c.failed("detach", errInUse)
+	}
+	// FileConn duplicates the descriptor, and epoll forgets one only when its last
+	// duplicate is closed, so it is removed expressly.
+	if err := unix.EpollCtl(c.loop.epfd, unix.EPOLL_CTL_DEL, c.fd, nil); err != nil {
+		return nil, c.failed("detach", err)
+	}
+	c.state = moved
+	c.loop.wheel.remove(&c.timer)
+	c.loop.forget(c)
+	f := os.NewFile(uintptr(c.fd), "tcp")
+	nc, err := net.FileConn(f)
+	_ = f.Close()
+	if err != nil {
+		c.closed.Store(true)
+		return nil, c.failed("detach", err)
+	}
+	if d := c.readBy.Load(); d != 0 {
+		_ = nc.SetReadDeadline(epoch.Add(time.Duration(d)))
+	}
+	if d := c.writeBy.Load(); d != 0 {
+		_ = nc.SetWriteDeadline(epoch.Add(time.Duration(d)))
+	}
+	c.outside.Store(&nc)
+	if c.closed.Load() { // meanwhile, by somebody who saw no outside yet
+		_ = nc.Close()
+	}
+	return nc, nil
+}
+
+// CloseWrite ends our half.
+func (c *Conn) CloseWrite() error {
+	if nc := c.outside.Load(); nc != nil {
+		if tc, ok := (*nc).(interface{ CloseWrite() error }); ok {
+			return tc.CloseWrite()
+		}
+		return errors.ErrUnsupported
+	}
+	if c.closed.Load() {
+		return c.failed("shutdown", net.ErrClosed)
+	}
+	if err := unix.Shutdown(c.fd, unix.SHUT_WR); err != nil {
+		return c.failed("shutdown", err)
+	}
+	return nil
+}
+
+var _ net.Conn = (*Conn)(nil)
