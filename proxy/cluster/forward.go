@@ -30,26 +30,13 @@ var errTimeout = errors.New("cluster: timed out")
 // counting as a retry: the service never saw those requests.
 const freeRetries = 2
 
-// run is one Forward in progress.
-type run struct {
-	c       *Cluster
-	x       *exchange.Exchange
-	o       *Options
-	seen    tried
-	fault   *exchange.Fault
-	serving *member // the endpoint whose answer x holds
-	free    int     // stale connections replaced so far
-	replay  bool    // the request body can be sent again
-	hurried bool    // the deadline is the caller's, not the route's
-	upload  *upload // the request body while it streams, nil when there is none
-}
-
 // Forward sends x to an endpoint and fills x.Response with the answer's head
 // and its streaming body. It returns why that was not possible.
 func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
 	x.Service = c.cfg.Service
-	r := &run{c: c, x: x, o: o}
-	x.OnDone(r.release)
+	r := newRun()
+	r.c, r.x, r.o = c, x, o
+	x.OnDone(r.over)
 	left, limited := r.terms()
 	if !limited {
 		return r.loop()
@@ -114,18 +101,10 @@ func (r *run) drop() {
 	r.release()
 }
 
-// release ends the attempt's share in its endpoint. Further calls do nothing.
-func (r *run) release() {
-	if r.serving != nil {
-		r.serving.busy.Add(-1)
-		r.c.inHand.Add(-1)
-		r.serving = nil
-	}
-}
-
 // terms says how long this exchange may still take.
 func (r *run) terms() (time.Duration, bool) {
-	x, o, now := r.x, r.o, time.Now()
+	x, o, now := r.x, r.o, since(r.x.Start)
+	r.now = now
 	if o.Timeout > 0 {
 		x.Deadline = now.Add(o.Timeout)
 	}
@@ -138,7 +117,7 @@ func (r *run) terms() (time.Duration, bool) {
 // once makes one attempt through the breaker.
 func (r *run) once() *exchange.Fault {
 	r.fault = nil
-	if f := r.c.breaker.do(r.c.cfg.Service, r.attempt); f != nil {
+	if f := r.c.breaker.do(r.c.cfg.Service, r.try); f != nil {
 		return f
 	}
 	return r.fault
@@ -160,7 +139,10 @@ func (r *run) attempt() (struct{}, error) {
 	m := c.pick.pick(lineup, &r.seen)
 	x.Endpoint = m.Address
 	x.Attempts++
-	x.Sent, x.Answered = time.Now(), time.Time{}
+	if x.Sent, r.now = r.now, (time.Time{}); x.Sent.IsZero() {
+		x.Sent = since(x.Start)
+	}
+	x.Answered = time.Time{}
 	m.busy.Add(1)
 	c.inHand.Add(1)
 	r.serving = m
@@ -176,7 +158,7 @@ func (r *run) attempt() (struct{}, error) {
 		}
 		return struct{}{}, r.fault
 	}
-	x.Answered = time.Now()
+	x.Answered = since(x.Sent)
 	if failing(x.Response.Status) {
 		return struct{}{}, errBadStatus
 	}
@@ -236,23 +218,6 @@ func (r *run) again(f *exchange.Fault) (again, counts bool) {
 	return false, false
 }
 
-// explain turns a fault that is only a consequence of cancellation into its
-// cause: the route's timeout, or the client that went away. f is nil when an
-// answer was given up for a retry that cannot be made any more.
-func (r *run) explain(f *exchange.Fault) *exchange.Fault {
-	cause := r.x.Ended()
-	switch {
-	case f != nil && (cause == nil || f.Source == exchange.FromClient):
-		return f
-	case errors.Is(cause, errTimeout) && r.upload.stalled():
-		return stalledFault()
-	case errors.Is(cause, errTimeout):
-		return timeoutFault(r.c.cfg.Service, "no answer in time")
-	}
-	return &exchange.Fault{Source: exchange.FromClient, Status: 499, Code: "client-gone",
-		Title: "Client went away", Close: true, Err: cause}
-}
-
 // keepBody makes the request body replayable where that is allowed and cheap.
 func (r *run) keepBody() *exchange.Fault {
 	req := &r.x.Request
@@ -266,6 +231,7 @@ func (r *run) keepBody() *exchange.Fault {
 		req.Body = r.upload
 		return nil
 	}
+	r.now = time.Time{} // the client takes its time to send it
 	buf := make([]byte, req.Length)
 	if _, err := io.ReadFull(req.Body, buf); err != nil {
 		var f *exchange.Fault
@@ -308,25 +274,4 @@ func idempotent(method string) bool {
 
 func failing(status int) bool {
 	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
-}
-
-func stalledFault() *exchange.Fault {
-	return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "upload-stalled",
-		Title: "Request took too long", Detail: "the request body did not arrive in time", Close: true, Err: errTimeout}
-}
-
-func timeoutFault(service, detail string) *exchange.Fault {
-	return &exchange.Fault{Source: exchange.FromUpstream, Status: http.StatusGatewayTimeout, Code: "timeout",
-		Title: "Service did not answer in time", Detail: "service " + service + ": " + detail,
-		Proxy: "http_response_timeout"}
-}
-
-// asFault keeps an engine's fault and wraps anything else.
-func asFault(err error) *exchange.Fault {
-	var f *exchange.Fault
-	if errors.As(err, &f) {
-		return f
-	}
-	return &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError,
-		Code: "internal", Title: "Internal error", Err: err}
 }

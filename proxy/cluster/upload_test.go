@@ -21,7 +21,7 @@ func TestAStalledUploadIsTheClientsFault(t *testing.T) {
 	}}
 	c := newTest(t, tr, Config{Breaker: patient}, "a:1")
 	o := opts
-	o.Timeout = 100 * time.Millisecond
+	o.Timeout = time.Second // the attempt must have begun by then
 	x := newExchange("POST", "")
 	r, w := io.Pipe()
 	t.Cleanup(func() { _ = w.Close() })
@@ -43,7 +43,7 @@ func TestAServiceThatDoesNotReadIsNotTheClientsFault(t *testing.T) {
 	}}
 	c := newTest(t, tr, Config{Breaker: patient}, "a:1")
 	o := opts
-	o.Timeout = 20 * time.Millisecond
+	o.Timeout = time.Second // the attempt must have begun by then
 	x := newExchange("POST", "body")
 	if f := c.Forward(x, &o); code(f) != "timeout" || f.Status != 504 {
 		t.Errorf("%+v", f)
@@ -80,7 +80,7 @@ func (d *dribble) Read(p []byte) (int, error) {
 	if d.n++; d.n > 4 {
 		return 0, io.EOF
 	}
-	time.Sleep(20 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond)
 	p[0] = 'x'
 	return 1, nil
 }
@@ -88,7 +88,7 @@ func (d *dribble) Read(p []byte) (int, error) {
 func TestASlowUploadThatIsKeptForARetryBlamesNoEndpoint(t *testing.T) {
 	c := newTest(t, &clustertest.Transport{}, Config{Breaker: patient}, "a:1")
 	o := opts
-	o.Timeout = 30 * time.Millisecond
+	o.Timeout = 800 * time.Millisecond
 	x := newExchange("PUT", "1234")
 	x.Request.Body = io.NopCloser(&dribble{})
 	if f := c.Forward(x, &o); code(f) != "upload-stalled" || f.Source != exchange.FromClient || x.Attempts != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -115,6 +116,15 @@ type Borrowed interface{ Free() }
 // Borrow is for engines: b is freed when x is reset, so not before everybody is
 // done with x.
 func (x *Exchange) Borrow(b Borrowed) { x.lent = append(x.lent, b) }
+
+// Lasting copies s if it may look into borrowed memory, for who keeps strings
+// longer than x lasts, as net/http does.
+func (x *Exchange) Lasting(s string) string {
+	if len(x.lent) > 0 || x.Engine != nil {
+		return strings.Clone(s)
+	}
+	return s
+}
 
 // Reset makes x ready for another exchange, keeping memory.
 func (x *Exchange) Reset() {

@@ -147,6 +147,14 @@ func (f *Fields) delFrom(from int, name string) int {
 	return n
 }
 
+// Remove removes line i.
+func (f *Fields) Remove(i int) {
+	last := len(f.list) - 1
+	copy(f.list[i:], f.list[i+1:])
+	f.list[last] = Field{}
+	f.list = f.list[:last]
+}
+
 // Filter keeps the lines for which keep answers true and reports how many went.
 func (f *Fields) Filter(keep func(name, value string) bool) int {
 	kept := 0
@@ -201,12 +209,24 @@ func (f *Fields) HasToken(name, token string) bool {
 			continue
 		}
 		for part := range strings.SplitSeq(f.list[i].Value, ",") {
-			if EqualFold(strings.Trim(part, " \t"), token) {
+			if EqualFold(Trim(part), token) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// Trim takes off the white space that may surround a field's value or a list's
+// member (RFC 9110 section 5.6.3). strings.Trim would first make a set of two.
+func Trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // EqualFold compares two field names or tokens: ASCII only, as RFC 9110

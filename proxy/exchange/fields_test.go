@@ -142,3 +142,38 @@ func TestSameName(t *testing.T) {
 		}
 	}
 }
+
+func TestRemoveTakesOneLine(t *testing.T) {
+	f := fields("A", "1", "B", "2", "C", "3")
+	f.Remove(1)
+	if f.Len() != 2 || f.At(0).Name != "A" || f.At(1).Name != "C" || f.list[:3][2] != (Field{}) {
+		t.Errorf("left: %v", f.list[:3])
+	}
+	f.Remove(1)
+	f.Remove(0)
+	if f.Len() != 0 {
+		t.Error("lines are left")
+	}
+}
+
+func TestTrim(t *testing.T) {
+	for in, want := range map[string]string{"": "", " \t": "", "a": "a", " a b\t": "a b", "\u00a0a": "\u00a0a"} {
+		if got := Trim(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestFilterAsksOncePerLineAndKeepsTheOrder(t *testing.T) {
+	for skip := range 5 {
+		f := fields("A", "", "B", "", "C", "", "D", "")
+		var asked []string
+		n := f.Filter(func(name, _ string) bool {
+			asked = append(asked, name)
+			return len(asked) != skip+1
+		})
+		if len(asked) != 4 || n != min(1, 4-skip) || f.Len() != 4-n {
+			t.Errorf("without line %d: asked for %v, removed %d", skip, asked, n)
+		}
+	}
+}

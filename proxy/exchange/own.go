@@ -2,9 +2,10 @@ package exchange
 
 import "unsafe"
 
-// The memory of Own: enough for the fields an edge adds to a request, and what
-// is not kept for the next exchange.
+// The memory of Own: what the fields take that an edge adds to a request, as
+// much as is worth keeping for further exchanges, and what is not kept.
 const (
+	ownOnce    = 128
 	ownBlock   = 512
 	ownLargest = 4 << 10
 )
@@ -19,7 +20,11 @@ func (f *Fields) Own(b []byte) string {
 	}
 	if cap(f.own)-len(f.own) < len(b) {
 		// Never grown in place: strings that are handed out keep the old block.
-		f.own = make([]byte, 0, max(ownBlock, len(b)))
+		size := ownOnce
+		if f.recycle {
+			size = ownBlock
+		}
+		f.own = make([]byte, 0, max(size, len(b)))
 	}
 	n := len(f.own)
 	f.own = append(f.own, b...)

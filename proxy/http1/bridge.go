@@ -39,7 +39,9 @@ type bridged struct {
 func (u *bridged) RoundTrip(x *exchange.Exchange) error {
 	body, early := x.Request.Body, x.Informational
 	if _, memory := body.(*exchange.Bytes); body != nil && !memory {
-		x.Request.Body = &foreignRead{ReadCloser: body, h: u.h}
+		b := &foreignRead{ReadCloser: body, h: u.h}
+		x.Request.Body = b
+		defer x.OnDone(b.leave) // before the other transport waits for its reader, which it does on the loop
 	}
 	if early != nil {
 		x.Informational = func(status int, header *exchange.Fields) {
@@ -60,25 +62,44 @@ func (u *bridged) RoundTrip(x *exchange.Exchange) error {
 
 // onLoop runs f as a task of the loop and waits for it, from a goroutine.
 func onLoop(h host, f func()) {
-	var wg sync.WaitGroup
-	wg.Add(1)
-	h.elsewhere(func() {
-		defer wg.Done()
+	done := make(chan struct{})
+	if h.elsewhere(func() {
+		defer close(done)
 		f()
-	})
-	wg.Wait()
+	}) {
+		<-done
+	}
 }
 
 // foreignRead is a request body of a loop that a goroutine reads.
 type foreignRead struct {
 	io.ReadCloser
 	h host
+
+	mu   sync.Mutex // held while reading
+	over bool
 }
 
 // Read implements io.Reader.
 func (b *foreignRead) Read(p []byte) (n int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over {
+		return 0, errBodyOver
+	}
 	onLoop(b.h, func() { n, err = b.ReadCloser.Read(p) })
 	return n, err
+}
+
+// leave waits until nobody reads any more. The loop has ended reads that wait
+// for the client by now.
+func (b *foreignRead) leave() {
+	_ = b.h.await(func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.over = true
+		return nil
+	})
 }
 
 // awaited is an answer's body that a task of a loop reads.

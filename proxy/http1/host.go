@@ -28,7 +28,8 @@ type host interface {
 	pause()
 	alarm() exchange.Alarm // a new one; nil: the runtime's timers will do
 	mutex() sync.Locker    // a new one that may be held while waiting for a socket
-	elsewhere(f func())    // runs f as a task, from any goroutine
+	// elsewhere runs f as a task, from any goroutine; false: the loop is gone.
+	elsewhere(f func()) bool
 }
 
 // threads is a goroutine per connection.
@@ -61,4 +62,7 @@ func (threads) alarm() exchange.Alarm { return nil }
 
 func (threads) mutex() sync.Locker { return new(sync.Mutex) }
 
-func (threads) elsewhere(f func()) { f() }
+func (threads) elsewhere(f func()) bool {
+	f()
+	return true
+}

@@ -219,7 +219,7 @@ func (h *looping) dial(x *exchange.Exchange, address string, limit time.Duration
 
 func (h *looping) pause() { h.l.Running().Yield() }
 
-func (h *looping) elsewhere(f func()) { h.l.Post(func() { h.l.Go(f) }) }
+func (h *looping) elsewhere(f func()) bool { return h.l.Post(func() { h.l.Go(f) }) }
 
 // alarm is a timer of the loop that ends exchanges.
 type alarm struct {

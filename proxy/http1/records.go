@@ -14,6 +14,7 @@ const (
 	tlsReadSize = 16<<10 + 512 // a full record with its frame
 	tlsHeader   = 5            // a record's (RFC 8446 section 5.1)
 	tlsGoodbye  = 100 * time.Millisecond
+	tlsFarewell = 5 * time.Second // the same where the other half goes on
 )
 
 var errPendingFull = errors.New("http1: the other side makes TLS answer but does not read")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"time"
 )
 
 // secure makes TLS connections of clients.
@@ -91,6 +92,9 @@ func (c *secureConn) Write(p []byte) (n int, err error) {
 // CloseWrite ends our half, as tunnels need it.
 func (c *secureConn) CloseWrite() error {
 	err := c.Conn.CloseWrite()
+	// crypto/tls has left a write deadline in the past, for it believes the
+	// alert to be on its way.
+	_ = c.wire.raw.SetWriteDeadline(time.Now().Add(tlsFarewell))
 	if ferr := c.wire.flush(); err == nil {
 		err = ferr
 	}

@@ -73,7 +73,7 @@ func NewServer(cfg exchange.ServerConfig, h exchange.Handler, log *slog.Logger, 
 	}
 	s := &server{cfg: cfg, opt: opt, h: h, log: log, lim: limits{bytes: cfg.HeaderBytes, count: cfg.HeaderCount},
 		listeners: map[net.Listener]struct{}{}, all: map[*conn]struct{}{},
-		xs: sync.Pool{New: func() any { return new(exchange.Exchange) }}}
+		xs: sync.Pool{New: newExchange}}
 	if cfg.TLS != nil {
 		var err error
 		if s.tls, err = newSecure(cfg.TLS, cfg.H2 && opt.HTTP2 != nil); err != nil {
@@ -81,6 +81,14 @@ func NewServer(cfg exchange.ServerConfig, h exchange.Handler, log *slog.Logger, 
 		}
 	}
 	return s, nil
+}
+
+// newExchange makes one whose own strings are as short-lived as its views.
+func newExchange() any {
+	x := new(exchange.Exchange)
+	x.Request.Header.Recycle()
+	x.Response.Header.Recycle()
+	return x
 }
 
 func setDefault[T int | int64 | uint32 | time.Duration](v *T, d T) {

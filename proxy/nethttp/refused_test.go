@@ -68,7 +68,7 @@ func TestWhatIsNotWrittenIsNotTheServicesFault(t *testing.T) {
 // memory gets all of it, however long that takes.
 func TestASlowReaderGetsALargeAnswerFromMemory(t *testing.T) {
 	const size = 24 << 20
-	_, addr := serve(t, exchange.ServerConfig{WriteTimeout: 400 * time.Millisecond}, handlerFunc(func(x *exchange.Exchange) {
+	_, addr := serve(t, exchange.ServerConfig{WriteTimeout: 2 * time.Second}, handlerFunc(func(x *exchange.Exchange) {
 		x.Answer(200, "a/b", bytes.Repeat([]byte("x"), size))
 	}))
 	c, err := net.Dial("tcp", addr)
@@ -88,6 +88,6 @@ func TestASlowReaderGetsALargeAnswerFromMemory(t *testing.T) {
 		if n += m; err != nil {
 			t.Fatalf("got %d of %d bytes: %v", n, size, err)
 		}
-		time.Sleep(10 * time.Millisecond) // the slowness under test
+		time.Sleep(40 * time.Millisecond) // the slowness under test: twice the bound in all
 	}
 }

@@ -187,7 +187,7 @@ func (b *sendBody) finish(err error) error {
 		return err
 	}
 	for name, value := range b.x.Request.Trailer.All() {
-		b.trailer.Add(name, value)
+		b.trailer.Add(b.x.Lasting(name), b.x.Lasting(value))
 	}
 	return io.EOF
 }

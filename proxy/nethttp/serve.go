@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -149,7 +150,7 @@ func (in *inbound) informational(status int, header *exchange.Fields) {
 	h := in.w.Header()
 	if header != nil {
 		for name, value := range header.All() {
-			h.Add(name, value)
+			h.Add(strings.Clone(name), strings.Clone(value))
 		}
 	}
 	in.w.WriteHeader(status)

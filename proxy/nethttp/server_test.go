@@ -57,7 +57,7 @@ func TestTooManyConnectionsAreClosedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer second.Close()
-	_ = second.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = second.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if _, err := second.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the second connection got %v", err)
 	}
@@ -90,7 +90,7 @@ func TestConnectionSurvivesAnUnreadSmallBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 	_, _ = io.WriteString(c, strings.Repeat("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 2)+
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
 	b, err := io.ReadAll(c)
@@ -180,7 +180,7 @@ func raw(t *testing.T, addr, send string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 	_, _ = io.WriteString(c, send)
 	b := make([]byte, 4096)
 	n, _ := c.Read(b)
@@ -210,7 +210,7 @@ func TestAClientThatDoesNotReadIsCut(t *testing.T) {
 		if err == nil {
 			t.Error("an answer nobody read counts as complete")
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("a client that does not read holds its exchange")
 	}
 }
@@ -219,16 +219,16 @@ func TestAClientThatDoesNotReadIsCut(t *testing.T) {
 type slowly struct{ n int }
 
 func (s *slowly) Read(p []byte) (int, error) {
-	if s.n++; s.n > 4 {
+	if s.n++; s.n > 2 {
 		return 0, io.EOF
 	}
-	time.Sleep(150 * time.Millisecond)
+	time.Sleep(time.Second)
 	return copy(p, "tick\n"), nil
 }
 func (*slowly) Close() error { return nil }
 
 func TestASlowServiceIsNotTheClientsFault(t *testing.T) {
-	_, addr := serve(t, exchange.ServerConfig{WriteTimeout: 50 * time.Millisecond, H2C: true}, handlerFunc(func(x *exchange.Exchange) {
+	_, addr := serve(t, exchange.ServerConfig{WriteTimeout: 700 * time.Millisecond, H2C: true}, handlerFunc(func(x *exchange.Exchange) {
 		x.Response.Status, x.Response.Length, x.Response.Body = 200, -1, &slowly{}
 	}))
 	for _, h2 := range []bool{false, true} {
@@ -243,7 +243,7 @@ func TestASlowServiceIsNotTheClientsFault(t *testing.T) {
 			}
 			b, err := io.ReadAll(res.Body)
 			_ = res.Body.Close()
-			if err != nil || string(b) != "tick\ntick\ntick\ntick\n" {
+			if err != nil || string(b) != "tick\ntick\n" {
 				t.Errorf("h2 %t: %q, %v", h2, b, err)
 			}
 		}

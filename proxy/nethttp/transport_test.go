@@ -89,7 +89,7 @@ func TestConnectionLimitIsWaitedFor(t *testing.T) {
 	tr := newTransport(t, exchange.TransportConfig{MaxConns: 1})
 	address := service(t, answerOK)
 	first := reserve(t, tr, address)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, err := tr.Reserve(get(ctx), address, exchange.HTTP1)
 	if f := fault(t, err); f.Code != "pool-full" || !f.Retryable || f.Status != 503 {
@@ -109,13 +109,13 @@ func TestConnectionLimitIsWaitedFor(t *testing.T) {
 		if err != nil || tr.Open() != 1 {
 			t.Errorf("%v, %d open", err, tr.Open())
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the waiter was not woken")
 	}
 }
 
 func TestIdleConnectionsAreBoundedAndExpire(t *testing.T) {
-	tr := newTransport(t, exchange.TransportConfig{MaxIdle: 2, IdleTimeout: 50 * time.Millisecond})
+	tr := newTransport(t, exchange.TransportConfig{MaxIdle: 2, IdleTimeout: 2 * time.Second})
 	address := service(t, answerOK)
 	var held []exchange.Upstream
 	for range 4 {
@@ -128,7 +128,7 @@ func TestIdleConnectionsAreBoundedAndExpire(t *testing.T) {
 	if tr.Open() != 2 {
 		t.Errorf("%d idle connections are kept, 2 may be", tr.Open())
 	}
-	for end := time.Now().Add(5 * time.Second); tr.Open() > 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); tr.Open() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("idle connections do not expire")
 		}
@@ -269,7 +269,7 @@ func TestLostConnectionDoesNotWaitForTheClient(t *testing.T) {
 		if f := fault(t, err); f.Source != exchange.FromUpstream || f.Retryable {
 			t.Errorf("%+v", f)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("RoundTrip waits for the client")
 	}
 }

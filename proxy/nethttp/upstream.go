@@ -74,12 +74,12 @@ func (u *upstream) RoundTrip(x *exchange.Exchange) error {
 // request frames x for net/http, byte for byte where the protocol allows.
 func (a *attempt) request(ctx context.Context, x *exchange.Exchange, h2 bool) *http.Request {
 	req := &http.Request{
-		Method: x.Request.Method, URL: target(&x.Request, a.c.p), Host: x.Request.Authority,
+		Method: x.Lasting(x.Request.Method), URL: target(x, a.c.p), Host: x.Lasting(x.Request.Authority),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: make(http.Header, x.Request.Header.Len()+2),
 	}
 	for name, value := range x.Request.Header.All() {
-		key := http.CanonicalHeaderKey(name)
+		key := http.CanonicalHeaderKey(x.Lasting(name))
 		switch key {
 		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
 			continue
@@ -88,14 +88,14 @@ func (a *attempt) request(ctx context.Context, x *exchange.Exchange, h2 bool) *h
 				continue
 			}
 		}
-		req.Header[key] = append(req.Header[key], value)
+		req.Header[key] = append(req.Header[key], x.Lasting(value))
 	}
 	if _, ok := req.Header["User-Agent"]; !ok {
 		req.Header["User-Agent"] = []string{""} // or net/http names itself
 	}
 	if x.Request.Upgrade != "" && !h2 {
 		req.Header["Connection"] = []string{"Upgrade"}
-		req.Header["Upgrade"] = []string{x.Request.Upgrade}
+		req.Header["Upgrade"] = []string{x.Lasting(x.Request.Upgrade)}
 	}
 	if x.Request.Body != nil && x.Request.Length != 0 {
 		a.attach(req, x)
@@ -107,7 +107,7 @@ func (a *attempt) request(ctx context.Context, x *exchange.Exchange, h2 bool) *h
 func (a *attempt) attach(req *http.Request, x *exchange.Exchange) {
 	req.Trailer = http.Header{}
 	for name := range strings.SplitSeq(x.Request.Header.Joined("Trailer"), ",") {
-		name = http.CanonicalHeaderKey(strings.Trim(name, " \t"))
+		name = http.CanonicalHeaderKey(x.Lasting(strings.Trim(name, " \t")))
 		switch name { // net/http refuses these, as RFC 9110 section 6.5.1 does
 		case "Content-Length", "Transfer-Encoding", "Trailer":
 			continue
@@ -126,20 +126,21 @@ func (a *attempt) attach(req *http.Request, x *exchange.Exchange) {
 
 // target keeps path and query as they are. url.URL writes Opaque verbatim,
 // except that one which begins with two slashes would become an absolute-form.
-func target(r *exchange.Request, p *pool) *url.URL {
-	u := &url.URL{Scheme: "http", Host: p.key.address, RawQuery: r.Query}
+func target(x *exchange.Exchange, p *pool) *url.URL {
+	path := x.Lasting(x.Request.Path)
+	u := &url.URL{Scheme: "http", Host: p.key.address, RawQuery: x.Lasting(x.Request.Query)}
 	if p.t.cfg.TLS != nil {
 		u.Scheme = "https"
 	}
-	if !strings.HasPrefix(r.Path, "//") {
-		u.Opaque = r.Path
+	if !strings.HasPrefix(path, "//") {
+		u.Opaque = path
 		return u
 	}
-	u.RawPath = r.Path
-	if plain, err := url.PathUnescape(r.Path); err == nil {
+	u.RawPath = path
+	if plain, err := url.PathUnescape(path); err == nil {
 		u.Path = plain
 	} else {
-		u.Path = r.Path
+		u.Path = path
 	}
 	return u
 }

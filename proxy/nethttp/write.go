@@ -51,7 +51,7 @@ func (in *inbound) writeHead(x *exchange.Exchange, bodyless bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for name, value := range res.Header.All() {
-		h.Add(name, value)
+		h.Add(x.Lasting(name), x.Lasting(value))
 	}
 	h.Del("Content-Length")
 	h.Del("Transfer-Encoding")
@@ -202,7 +202,7 @@ func (in *inbound) writeTrailer(x *exchange.Exchange) {
 	h := in.w.Header()
 	fresh := map[string]bool{}
 	for name, value := range t.All() {
-		key := http.CanonicalHeaderKey(name)
+		key := http.CanonicalHeaderKey(x.Lasting(name))
 		if !x.Response.Header.HasToken("Trailer", name) {
 			key = http.TrailerPrefix + key
 		}
@@ -210,6 +210,6 @@ func (in *inbound) writeTrailer(x *exchange.Exchange) {
 			fresh[key] = true
 			delete(h, key)
 		}
-		h[key] = append(h[key], value)
+		h[key] = append(h[key], x.Lasting(value))
 	}
 }

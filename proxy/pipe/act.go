@@ -79,14 +79,22 @@ func redirect(x *exchange.Exchange, r *route.Route) {
 // outgoing makes the request's header fields what the next hop may see.
 func (p *Pipe) outgoing(x *exchange.Exchange, r *route.Route) {
 	h := &x.Request.Header
-	// What filters set by mistake: these are framing, or the connection's own.
-	dropNames(h, hopByHop[:], "TE")
-	dropNames(h, framing[:], "")
-	if r.DropAuthorization {
-		h.Del("Authorization")
-	}
+	remote := x.Client.Remote.Addr().Unmap().WithZone("")
+	stranger := p.cfg.Edge && !p.cfg.Trusted.contains(remote)
+	h.Filter(func(name, _ string) bool {
+		switch kindOf(name) {
+		case ordinary, te: // gRPC's "TE: trailers"
+		default:
+			// What filters set by mistake: it is framing, or the connection's own.
+			return false
+		}
+		if r.DropAuthorization && exchange.EqualFold(name, "Authorization") {
+			return false
+		}
+		return !stranger || !claims(name)
+	})
 	if p.cfg.Edge {
-		p.forwarded(x)
+		forwarded(x, remote, stranger)
 	}
 	if r.RewriteHost != "" {
 		x.Request.Authority = r.RewriteHost

@@ -60,38 +60,55 @@ func address(s string) (netip.Addr, bool) {
 	return a.Unmap().WithZone(""), true
 }
 
-// otherClaims are what proxies and content networks call the same things.
-var otherClaims = [...]string{"forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-client-ip",
-	"x-cluster-client-ip", "x-original-host", "x-original-method"}
-
 // claims reports whether a field of that name speaks of the client's
-// connection. Separators are alike: many a backend reads X_Forwarded_For as
-// X-Forwarded-For.
+// connection: the X-Forwarded family, and what proxies and content networks call
+// the same things. Separators are alike: many a service reads X_Forwarded_For as
+// X-Forwarded-For. The first letter is looked at first; nearly every field ends
+// there.
 func claims(name string) bool {
 	const family = "x-forwarded-"
-	if len(name) >= len(family) && exchange.SameName(name[:len(family)], family) {
-		return true
+	if name == "" {
+		return false
 	}
-	for _, claim := range otherClaims {
-		if exchange.SameName(name, claim) {
+	switch name[0] | 0x20 {
+	case 'f':
+		return exchange.SameName(name, "forwarded")
+	case 't':
+		return exchange.SameName(name, "true-client-ip")
+	case 'c':
+		return exchange.SameName(name, "cf-connecting-ip")
+	case 'x':
+		if len(name) >= len(family) && exchange.SameName(name[:len(family)], family) {
 			return true
+		}
+		switch len(name) {
+		case len("x-real-ip"):
+			return exchange.SameName(name, "x-real-ip")
+		case len("x-client-ip"):
+			return exchange.SameName(name, "x-client-ip")
+		case len("x-original-host"):
+			return exchange.SameName(name, "x-original-host")
+		case len("x-original-method"):
+			return exchange.SameName(name, "x-original-method")
+		case len("x-cluster-client-ip"):
+			return exchange.SameName(name, "x-cluster-client-ip")
 		}
 	}
 	return false
 }
 
-// forwarded tells the service about the client's connection. What strangers
-// say is replaced; what trusted proxies say is kept and added to.
-func (p *Pipe) forwarded(x *exchange.Exchange) {
+// forwarded tells the service about the client's connection, remote. What
+// strangers said of it is gone by now; what trusted proxies say is kept and added
+// to.
+func forwarded(x *exchange.Exchange, remote netip.Addr, stranger bool) {
 	h := &x.Request.Header
-	remote := x.Client.Remote.Addr().Unmap().WithZone("")
 	from := "unknown" // RFC 7239 section 6.2: a unix socket has no address
 	if remote.IsValid() {
-		from = remote.String()
+		var buf [48]byte // the longest address has 45 bytes
+		from = h.Own(remote.AppendTo(buf[:0]))
 	}
 	proto := x.Request.Scheme
-	if !p.cfg.Trusted.contains(remote) {
-		h.Filter(func(name, _ string) bool { return !claims(name) })
+	if stranger {
 		h.Add("X-Forwarded-For", from)
 		h.Add("X-Forwarded-Proto", proto)
 		h.Add("X-Forwarded-Host", x.Request.Authority)

@@ -259,24 +259,39 @@ func (p *Pipe) Finish(x *exchange.Exchange) {
 		return
 	}
 	r.ended = true
-	for i := r.started - 1; i >= 0; i-- {
-		if f := r.filterAt(i); f.Done != nil {
-			x.UseSlot(i)
-			p.guard(x, func() { f.Done.Done(x) })
-		}
-	}
-	for !p.guard(x, x.RunDone) { // one that panics is not run again
-	}
-	for i := r.begun - 1; i >= 0; i-- {
-		p.guard(x, func() { p.cfg.Observers[i].End(x) })
-	}
-	if r.table != nil {
-		p.guard(x, r.table.Release)
+	for !p.finish(x, r) { // a step that panicked is not run again
 	}
 	x.Hold = nil
 	*r = run{}
 	p.runs.Put(r)
 	p.Open.Add(-1)
+}
+
+// finish takes the steps that are left and reports whether it got through. Each
+// is counted before it is taken, so that one defer serves them all.
+func (p *Pipe) finish(x *exchange.Exchange, r *run) (through bool) {
+	defer func() {
+		if !through {
+			p.panicked(x, recover())
+		}
+	}()
+	for r.started > 0 {
+		r.started--
+		if f := r.filterAt(r.started); f.Done != nil {
+			x.UseSlot(r.started)
+			f.Done.Done(x)
+		}
+	}
+	x.RunDone()
+	for r.begun > 0 {
+		r.begun--
+		p.cfg.Observers[r.begun].End(x)
+	}
+	if t := r.table; t != nil {
+		r.table = nil
+		t.Release()
+	}
+	return true
 }
 
 // guard runs f and reports whether it returned without a panic.

@@ -19,10 +19,12 @@ func (t *Table) Match(x *exchange.Exchange, host string) *Route {
 			return r
 		}
 	}
-	for suffix := parent(host); suffix != ""; suffix = parent(suffix[1:]) {
-		if n := t.suffix[suffix]; n != nil {
-			if r := n.find(x); r != nil {
-				return r
+	if len(t.suffix) > 0 {
+		for suffix := parent(host); suffix != ""; suffix = parent(suffix[1:]) {
+			if n := t.suffix[suffix]; n != nil {
+				if r := n.find(x); r != nil {
+					return r
+				}
 			}
 		}
 	}

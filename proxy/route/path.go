@@ -51,6 +51,9 @@ func NormalizePath(p string, mode Mode) (string, error) {
 func inNormalForm(p string, mode Mode) (bool, error) {
 	clean := true
 	for i := 0; i < len(p); i++ {
+		if unremarkable[p[i]] {
+			continue
+		}
 		switch c := p[i]; {
 		case c == '%':
 			b, ok := unhex(p, i)
@@ -84,6 +87,14 @@ func inNormalForm(p string, mode Mode) (bool, error) {
 	}
 	return clean, nil
 }
+
+// unremarkable are the bytes that are in normal form wherever they stand.
+var unremarkable = func() (t [256]bool) {
+	for c := range t {
+		t[c] = literal(byte(c))
+	}
+	return t
+}()
 
 // dotSegment reports whether s begins with a whole "." or ".." segment.
 func dotSegment(s string) bool {

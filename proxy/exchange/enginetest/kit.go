@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait of the kit.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // Engine is what is tested.
 type Engine struct {

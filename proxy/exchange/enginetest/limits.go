@@ -16,7 +16,7 @@ import (
 func testLimits(t *testing.T, e Engine, w way) {
 	got := make(chan seen, 16)
 	p := start(t, e, options{way: w, app: recorder(got), server: exchange.ServerConfig{
-		HeaderBytes: 16 << 10, HeaderCount: 20, BodyBytes: 1000, RequestTimeout: 300 * time.Millisecond}})
+		HeaderBytes: 16 << 10, HeaderCount: 20, BodyBytes: 1000, RequestTimeout: 2 * time.Second}})
 	send := func(path string, body io.Reader, change func(*http.Request)) (int, string) {
 		t.Helper()
 		req, err := http.NewRequest("POST", p.url(path), body)

@@ -308,7 +308,7 @@ func testBroken(t *testing.T, e Engine, w way) {
 				if err == nil {
 					t.Error("the application took half an upload for a whole one")
 				}
-			case <-time.After(patience / 2): // it may never have been told at all, if it was not sent
+			case <-time.After(5 * time.Second): // it may never have been told at all, if it was not sent
 			}
 		})
 		p.record("/upload")

@@ -123,4 +123,4 @@ scan:
 	return trim(name), strings.Trim(trim(arg), `"`), has, rest
 }
 
-func trim(s string) string { return strings.Trim(s, " \t") }
+func trim(s string) string { return exchange.Trim(s) }

@@ -61,6 +61,9 @@ func (c *fill) Close() error {
 	return c.body.Close()
 }
 
+// Ready implements what exchange.Ready asks.
+func (c *fill) Ready() bool { return exchange.Ready(c.body) }
+
 func (c *fill) add(p []byte) {
 	need := len(c.buf) + len(p)
 	if c.over || need <= cap(c.buf) {

@@ -14,7 +14,7 @@ import (
 func (s *Set) CleanRequest(x *exchange.Exchange) int {
 	n := s.Strip(&x.Request.Header)
 	n += s.Strip(&x.Request.Trailer)
-	if x.Request.Body != nil && mayHaveTrailers(&x.Request) {
+	if x.Request.Body != nil && mayHaveTrailers(x.Request.Proto, x.Request.Length) {
 		x.Request.Body = &watched{ReadCloser: x.Request.Body, set: s, trailer: &x.Request.Trailer, removed: &x.Removed}
 	}
 	return n
@@ -25,7 +25,7 @@ func (s *Set) CleanRequest(x *exchange.Exchange) int {
 func (s *Set) CleanResponse(x *exchange.Exchange) {
 	s.Strip(&x.Response.Header)
 	s.Strip(&x.Response.Trailer)
-	if x.Response.Body == nil {
+	if x.Response.Body == nil || !mayHaveTrailers(x.Response.Proto, x.Response.Length) {
 		return
 	}
 	if _, ok := x.Response.Body.(*exchange.Bytes); ok {
@@ -35,9 +35,10 @@ func (s *Set) CleanResponse(x *exchange.Exchange) {
 }
 
 // mayHaveTrailers: HTTP/1 has them after chunked bodies only, whose length is
-// unknown (RFC 9112 section 7.1.2); HTTP/2 after any.
-func mayHaveTrailers(r *exchange.Request) bool {
-	return r.Length < 0 || !strings.HasPrefix(r.Proto, "HTTP/1")
+// unknown (RFC 9112 section 7.1.2); HTTP/2 after any, and an answer made here,
+// which has no protocol, after whatever its filter wrapped.
+func mayHaveTrailers(proto string, length int64) bool {
+	return length < 0 || !strings.HasPrefix(proto, "HTTP/1")
 }
 
 // watched cleans the trailers when the body has been read to its end: the
@@ -61,3 +62,9 @@ func (w *watched) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Ready implements what exchange.Ready asks.
+func (w *watched) Ready() bool { return exchange.Ready(w.ReadCloser) }
+
+// Whole implements what exchange.Whole asks.
+func (w *watched) Whole() bool { return exchange.Whole(w.ReadCloser) }

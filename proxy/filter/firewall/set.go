@@ -14,12 +14,38 @@ const maxName = 96
 // Set is a set of header names, compared without regard to disguise. It is
 // read-only once made and safe for concurrent use.
 type Set struct {
-	names   []string            // as configured, sorted
-	allowed []string            // exceptions, as configured, sorted
-	exact   map[string]struct{} // folded
-	prefix  map[string]struct{} // folded; matches itself and any further words
-	first   [256]bool           // folded first bytes that occur at all
-	fold    [256]byte           // what a byte counts as: invalid, separator or a lower-case letter
+	names   []string  // as configured, sorted
+	allowed []string  // exceptions, as configured, sorted
+	exact   words     // whole names
+	prefix  words     // beginnings: of themselves and of any further words
+	first   [256]bool // folded first bytes that occur at all
+	fold    [256]byte // what a byte counts as: invalid, separator or a lower-case letter
+}
+
+// words are folded names. Which lengths and which first and last bytes occur
+// tells nearly every other name apart without a look into the map.
+type words struct {
+	set         map[string]struct{}
+	first, last [maxName + 1]uint64 // by length, one bit for each byte that occurs
+}
+
+func (w *words) add(name string) {
+	if w.set == nil {
+		w.set = map[string]struct{}{}
+	}
+	w.set[name] = struct{}{}
+	w.first[len(name)] |= 1 << (name[0] & 63)
+	w.last[len(name)] |= 1 << (name[len(name)-1] & 63)
+}
+
+// has is asked for names of 1 to maxName bytes.
+func (w *words) has(name []byte) bool {
+	n := len(name)
+	if w.first[n]&(1<<(name[0]&63)) == 0 || w.last[n]&(1<<(name[n-1]&63)) == 0 {
+		return false
+	}
+	_, ok := w.set[string(name)]
+	return ok
 }
 
 // What fold says of bytes that are no letter or digit.
@@ -32,7 +58,7 @@ const (
 // with "-*": "X-User-*" means X-User and every name that has more words after
 // it.
 func NewSet(patterns ...string) (*Set, error) {
-	s := &Set{exact: map[string]struct{}{}, prefix: map[string]struct{}{}}
+	s := &Set{}
 	for i := range s.fold {
 		switch c := byte(i); {
 		case 'A' <= c && c <= 'Z':
@@ -50,9 +76,9 @@ func NewSet(patterns ...string) (*Set, error) {
 		}
 		folded := foldString(name)
 		if many {
-			s.prefix[folded] = struct{}{}
+			s.prefix.add(folded)
 		} else {
-			s.exact[folded] = struct{}{}
+			s.exact.add(folded)
 		}
 		s.first[folded[0]] = true
 		s.names = append(s.names, p)
@@ -99,7 +125,7 @@ func (s *Set) Match(name string) bool {
 			return true
 		case separator:
 			if n > 0 && !gap && whole {
-				hit = hit || s.hasPrefix(buf[:n])
+				hit = hit || s.prefix.has(buf[:n])
 				gap = true
 			}
 			continue
@@ -125,15 +151,9 @@ func (s *Set) Match(name string) bool {
 		return true // empty, or separators alone
 	}
 	if whole && !hit {
-		_, hit = s.exact[string(buf[:n])]
-		hit = hit || s.hasPrefix(buf[:n])
+		hit = s.exact.has(buf[:n]) || s.prefix.has(buf[:n])
 	}
 	return hit && !s.excepted(name)
-}
-
-func (s *Set) hasPrefix(words []byte) bool {
-	_, ok := s.prefix[string(words)]
-	return ok
 }
 
 // excepted compares plainly, case aside.
@@ -152,7 +172,12 @@ func (s *Set) excepted(name string) bool {
 
 // Strip removes every line whose name is in the set and reports how many.
 func (s *Set) Strip(h *exchange.Fields) int {
-	return h.Filter(func(name, _ string) bool { return !s.Match(name) })
+	for i := range h.Len() {
+		if s.Match(h.At(i).Name) {
+			return h.Filter(func(name, _ string) bool { return !s.Match(name) })
+		}
+	}
+	return 0 // as good as always
 }
 
 func checkPattern(p, name string) error {

@@ -98,36 +98,37 @@ func (t *template) expand(x *exchange.Exchange) string {
 		return ""
 	case len(t.parts) == 1 && t.parts[0].fact == "":
 		return t.parts[0].text
-	case len(t.parts) == 1:
-		return fact(x, t.parts[0].fact)
+	case len(t.parts) == 1 && t.parts[0].fact == "request_id":
+		return printable(x.ID)
 	}
-	var b strings.Builder
+	var room [256]byte
+	b := room[:0]
 	for _, p := range t.parts {
 		if p.fact == "" {
-			b.WriteString(p.text)
+			b = append(b, p.text...)
 		} else {
-			b.WriteString(fact(x, p.fact))
+			b = appendFact(b, x, p.fact)
 		}
 	}
-	return b.String()
+	return x.Request.Header.Own(b) // lives as long as the answer's fields too
 }
 
-func fact(x *exchange.Exchange, name string) string {
+func appendFact(b []byte, x *exchange.Exchange, name string) []byte {
 	switch name {
 	case "client_ip":
 		if x.ClientIP.IsValid() {
-			return x.ClientIP.String()
+			return x.ClientIP.AppendTo(b)
 		}
 	case "request_id":
-		return printable(x.ID)
+		return append(b, printable(x.ID)...)
 	case "trace_id":
 		if x.Trace.Valid() {
-			return hex.EncodeToString(x.Trace.ID[:])
+			return hex.AppendEncode(b, x.Trace.ID[:])
 		}
 	case "route":
-		return printable(x.Route)
+		return append(b, printable(x.Route)...)
 	}
-	return ""
+	return b
 }
 
 // printable drops control characters, should an engine or a config have let

@@ -25,6 +25,7 @@ type proxy struct {
 	mu      sync.Mutex
 	address string // of the service
 	faults  []exchange.Fault
+	methods []string // of all requests, as far as they were understood
 	aborts  []string
 }
 
@@ -72,6 +73,9 @@ func (p *proxy) ask(t testing.TB, in []byte, step int) []byte {
 
 // Serve implements exchange.Handler.
 func (p *proxy) Serve(x *exchange.Exchange) {
+	p.mu.Lock()
+	p.methods = append(p.methods, strings.Clone(x.Request.Method))
+	p.mu.Unlock()
 	if x.Fault == nil {
 		if err := p.forward(x); err != nil && !errors.As(err, &x.Fault) {
 			panic(err) // engines give faults
@@ -141,7 +145,13 @@ func (p *proxy) Finish(x *exchange.Exchange) {
 func (p *proxy) at(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.address, p.faults, p.aborts = address, nil, nil
+	p.address, p.faults, p.methods, p.aborts = address, nil, nil, nil
+}
+
+func (p *proxy) asked() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.methods
 }
 
 func (p *proxy) seen() (faults []exchange.Fault, aborts []string) {

@@ -42,7 +42,7 @@ func FuzzSameAsReference(f *testing.F) {
 			t.Fatalf("%q\nreached the service as what nobody can read: %q", in, broken)
 		}
 		faults, _ := ours.seen()
-		checkAnswers(t, in, answers, got, faults)
+		checkAnswers(t, in, answers, got, faults, ours.asked())
 		for i := range got {
 			if i >= len(want) {
 				refusals, _ := reference.seen()
@@ -63,7 +63,7 @@ func FuzzSameAsReference(f *testing.F) {
 
 // checkAnswers: as many answers as requests, then at most one refusal, and
 // nothing after it.
-func checkAnswers(t *testing.T, in, out []byte, got []request, faults []exchange.Fault) {
+func checkAnswers(t *testing.T, in, out []byte, got []request, faults []exchange.Fault, methods []string) {
 	t.Helper()
 	if len(faults) > 1 {
 		t.Fatalf("%q\nafter a refusal the connection went on: %+v", in, faults)
@@ -75,8 +75,8 @@ func checkAnswers(t *testing.T, in, out []byte, got []request, faults []exchange
 			break
 		}
 		method := "GET"
-		if n < len(got) {
-			method = got[n].method
+		if n < len(methods) {
+			method = methods[n]
 		}
 		res, err := http.ReadResponse(br, &http.Request{Method: method})
 		if err != nil {

@@ -42,6 +42,7 @@ type acceptor struct {
 	retry    *Timer
 	errno    unix.Errno
 	full     bool // the batch was used up
+	early    bool // those that came before the listener was tuned may be among them
 	done     chan error
 }
 
@@ -56,7 +57,7 @@ func (g *Group) Serve(listener *net.TCPListener, accepted func(*Conn) Handler) e
 		return err
 	}
 	l := g.loops[int(g.turn.Add(1))%len(g.loops)]
-	a := &acceptor{group: g, loop: l, listener: listener, raw: raw, accepted: accepted, local: addrPortOf(listener.Addr()), done: make(chan error, 1)}
+	a := &acceptor{group: g, loop: l, listener: listener, raw: raw, accepted: accepted, local: addrPortOf(listener.Addr()), done: make(chan error, 1), early: true}
 	a.drain, a.retry = a.acceptAll, l.NewTimer(a.run)
 	if !l.Post(a.begin) {
 		return a.failed(net.ErrClosed)
@@ -152,8 +153,12 @@ func (a *acceptor) acceptAll(fd uintptr) {
 		switch errno {
 		case 0:
 			n++
+			if a.early {
+				_ = tune(int(nfd))
+			}
 			a.hand(int(nfd), sockaddr(&from))
 		case unix.EAGAIN:
+			a.early = false
 			return
 		case unix.EINTR, unix.ECONNABORTED:
 		default:

@@ -114,7 +114,6 @@ func TestReaderAndWriterAtOnce(t *testing.T) {
 	c, _ := accepted(t, g)
 	l := c.Loop()
 	do(t, l, func() {
-		_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 		var werr error
 		w := l.Go(func() { _, werr = c.Write(make([]byte, 64<<20)) })
@@ -124,10 +123,14 @@ func TestReaderAndWriterAtOnce(t *testing.T) {
 		if w.ended {
 			t.Error("the writer has ended with the reader")
 		}
+		for c.writer == nil { // it fills the socket, yielding on the way
+			l.Running().Yield()
+		}
 		// A second reader or writer is a mistake that is told.
 		if _, err := c.Write([]byte("x")); !errors.Is(err, errInUse) {
 			t.Errorf("second writer: %v, want %v", err, errInUse)
 		}
+		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
 		w.Join()
 		if !isTimeout(werr) {
 			t.Errorf("write: %v, want a timeout", werr)

@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -102,8 +103,9 @@ func serve(t testing.TB, g *Group, accepted func(*Conn) Handler) string {
 	go func() { done <- g.Serve(l.(*net.TCPListener), accepted) }()
 	t.Cleanup(func() {
 		_ = l.Close()
-		if err := <-done; err != nil {
-			t.Errorf("Serve returned %v after its listener was closed", err)
+		// Its group may have been closed before.
+		if err := <-done; err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Serve: %v", err)
 		}
 	})
 	return l.Addr().String()

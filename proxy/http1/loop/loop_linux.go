@@ -80,6 +80,7 @@ type Loop struct {
 	readies   []*Task // unused ones for Ready
 	spare     []*coroutine
 	inUse     []*coroutine
+	pipes     []pipe // unused ones for Splice
 	closing   bool
 	giveUp    int64 // when to unwind what is left
 	watch     watchdog
@@ -205,6 +206,9 @@ func (l *Loop) run() {
 	over = true
 	for _, co := range l.spare {
 		co.stop()
+	}
+	for _, p := range l.pipes {
+		p.close()
 	}
 	_ = l.poll.Close()
 	close(l.done)

@@ -1,0 +1,151 @@
+package loop
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	pipeSize  = 256 << 10
+	keptPipes = 8
+)
+
+// pipe is what splice(2) needs between two sockets.
+type pipe struct{ r, w int }
+
+// Splice moves bytes from src to dst inside the kernel until src ends or n bytes
+// were moved (n < 0: no limit), and returns how many dst was given. Like Read and Write it
+// waits, honours src's read and dst's write deadline, and yields. Both
+// connections must be of the running task's loop; otherwise, or when the kernel
+// cannot, the error is errors.ErrUnsupported and nothing was moved. A src that ends is no
+// error. After an error bytes may have been taken from src that dst never got.
+func Splice(dst, src *Conn, n int64) (moved int64, err error) {
+	l := src.loop
+	if dst.loop != l || dst.outside.Load() != nil || src.outside.Load() != nil || l.running == nil {
+		return 0, errors.ErrUnsupported
+	}
+	p, err := l.pipe()
+	if err != nil {
+		return 0, errors.ErrUnsupported // out of descriptors, most likely: copying needs none
+	}
+	inPipe := 0
+	defer func() { l.pipeDone(p, inPipe == 0) }()
+	for n != 0 {
+		most := pipeSize
+		if n > 0 {
+			most = int(min(n, pipeSize))
+		}
+		l.fair()
+		inPipe, err = src.spliceIn(p.w, most)
+		if moved == 0 && errors.Is(err, unix.EINVAL) {
+			return 0, errors.ErrUnsupported
+		}
+		if err != nil || inPipe == 0 {
+			return moved, err
+		}
+		n -= int64(inPipe)
+		for inPipe > 0 {
+			k, err := dst.spliceOut(p.r, inPipe)
+			inPipe -= k
+			moved += int64(k)
+			if err != nil {
+				return moved, err
+			}
+			l.spend(k)
+		}
+	}
+	return moved, nil
+}
+
+// spliceIn waits for bytes and moves them into an empty pipe; 0 is the end.
+func (c *Conn) spliceIn(to, most int) (int, error) {
+	for {
+		if err := c.usable(&c.readBy); err != nil {
+			return 0, c.failed("splice", err)
+		}
+		if !c.readable {
+			if err := c.await(&c.reader, readWaits, &c.readBy); err != nil {
+				return 0, c.failed("splice", err)
+			}
+			continue
+		}
+		// Getting less than most says nothing: a pipe is full by pages, too.
+		switch n, errno := splice(c.fd, to, most); errno {
+		case 0:
+			if n == 0 {
+				c.half = true
+			}
+			return n, nil
+		case unix.EAGAIN:
+			c.readable = false
+		case unix.EINTR:
+		default:
+			return 0, c.failed("splice", errno)
+		}
+	}
+}
+
+// spliceOut moves something from a pipe, as soon as there is room.
+func (c *Conn) spliceOut(from, most int) (int, error) {
+	for {
+		if err := c.usable(&c.writeBy); err != nil {
+			return 0, c.failed("splice", err)
+		}
+		if !c.writable {
+			if err := c.await(&c.writer, writeWaits, &c.writeBy); err != nil {
+				return 0, c.failed("splice", err)
+			}
+			continue
+		}
+		switch n, errno := splice(from, c.fd, most); errno {
+		case 0:
+			if n == 0 {
+				return 0, c.failed("splice", io.ErrNoProgress) // never: the pipe is not empty
+			}
+			return n, nil
+		case unix.EAGAIN:
+			c.writable = false
+		case unix.EINTR:
+		default:
+			return 0, c.failed("splice", errno)
+		}
+	}
+}
+
+func splice(from, to, most int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(most), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+	return int(n), errno
+}
+
+// pipe takes one that is unused, or makes one.
+func (l *Loop) pipe() (pipe, error) {
+	if n := len(l.pipes); n > 0 {
+		p := l.pipes[n-1]
+		l.pipes = l.pipes[:n-1]
+		return p, nil
+	}
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		return pipe{}, os.NewSyscallError("pipe2", err)
+	}
+	// Refused beyond a limit per user; the default will do then.
+	_, _ = unix.FcntlInt(uintptr(fds[1]), unix.F_SETPIPE_SZ, pipeSize)
+	return pipe{fds[0], fds[1]}, nil
+}
+
+// pipeDone keeps an empty pipe for the next one.
+func (l *Loop) pipeDone(p pipe, empty bool) {
+	if empty && len(l.pipes) < keptPipes {
+		l.pipes = append(l.pipes, p)
+		return
+	}
+	p.close()
+}
+
+func (p pipe) close() {
+	_ = unix.Close(p.r)
+	_ = unix.Close(p.w)
+}
