@@ -177,7 +177,7 @@ func TestAFailedStartLeavesNothingOpen(t *testing.T) {
 }
 
 func TestHealthOfWhatIsNotLintel(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	gone, err := net.Listen("tcp", local)
 	if err != nil {

@@ -247,7 +247,7 @@ func TestHostileInputIsBounded(t *testing.T) {
 			if _, _, err := parseSample(t, in); err == nil {
 				t.Error("accepted")
 			}
-			if took := time.Since(begin); took > 20*time.Second {
+			if took := time.Since(begin); took > 3*time.Minute { // a minute is ten of them at once on a slow machine; exponential is for ever
 				t.Errorf("took %v", took)
 			}
 		})

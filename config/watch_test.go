@@ -57,7 +57,7 @@ func (w *watched) looked(times int32) {
 
 func (w *watched) until(what string, ok func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(testEvery) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(testEvery) {
 		if time.Now().After(deadline) {
 			w.t.Fatal(what)
 		}

@@ -17,7 +17,7 @@ import (
 	"lintel.dev/lintel/test/kit"
 )
 
-const patience = 15 * time.Second // for a real Consul on a busy machine
+const patience = 30 * time.Second // for a real Consul on a busy machine
 
 func client(t *testing.T, agent *kit.Consul, change ...func(*ConsulConfig)) *Consul {
 	t.Helper()
@@ -65,11 +65,15 @@ func TestConsulEndpointsAppearFailAndDisappear(t *testing.T) {
 	eventually(t, patience, "failing is not listed", got.fresh("[::1]:81"))
 	agent.Put("/v1/agent/check/pass/check-b", nil, nil)
 	eventually(t, patience, "passing is listed", got.fresh("[::1]:81", "[::1]:82"))
-	// Quiet, but confirmed: the staleness stays below the pulse's interval.
-	count := got.count()
-	time.Sleep(1500 * time.Millisecond)
-	if age := sub.Staleness(); age > 1400*time.Millisecond || got.count() != count {
-		t.Fatalf("quiet for 1.5s: %v stale, told %d times more", age, got.count()-count)
+	// Quiet, but confirmed: the answer gets no older than the pulse's interval, and nobody is told the same twice.
+	for range 3 {
+		quietSince := time.Now()
+		eventually(t, patience, "confirmed while it is quiet", func() bool { return sub.Staleness() < time.Since(quietSince) })
+	}
+	if was := got.history(); slices.ContainsFunc(pairs(was), func(p [2]Update) bool {
+		return p[0].Stale == p[1].Stale && sameEndpoints(p[0].Endpoints, p[1].Endpoints)
+	}) {
+		t.Fatalf("told the same twice: %+v", was)
 	}
 	agent.Put("/v1/agent/service/deregister/a", nil, nil)
 	eventually(t, patience, "deregistered", got.fresh("[::1]:82"))
@@ -128,7 +132,10 @@ func TestConsulDenialIsNotEmpty(t *testing.T) {
 			for _, connect := range []bool{false, true} {
 				sub, got := subscribe(t, newTestHub(t, HubConfig{}), c, Query{Service: "orders", Connect: connect})
 				var last Status
-				eventually(t, patience, "denied", func() bool { last = sub.watch.status(time.Now()); return last.Stale })
+				eventually(t, patience, "denied", func() bool {
+					last = sub.watch.status(time.Now())
+					return last.Stale && strings.Contains(last.Err, ErrDenied.Error())
+				})
 				if last.Ready || !strings.Contains(last.Err, "permission denied") || !strings.Contains(last.Err, "service:read") || got.count() != 0 {
 					t.Fatalf("connect %v: %+v", connect, last)
 				}
@@ -140,7 +147,7 @@ func TestConsulDenialIsNotEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := client(t, agent, func(cfg *ConsulConfig) { cfg.TokenFile = file })
-	_, got := subscribe(t, newTestHub(t, HubConfig{}), c, Query{Service: "orders"})
+	sub, got := subscribe(t, newTestHub(t, HubConfig{}), c, Query{Service: "orders"})
 	eventually(t, patience, "listed with the right token", got.fresh("[::1]:81"))
 	if err := os.WriteFile(file, []byte(blind.SecretID), 0o600); err != nil {
 		t.Fatal(err)
@@ -149,10 +156,12 @@ func TestConsulDenialIsNotEmpty(t *testing.T) {
 	eventually(t, patience, "denied: last known kept", func() bool {
 		next++
 		put(agent, "b", next)
-		return got.last().Stale && len(got.last().Endpoints) > 0
+		return got.last().Stale && strings.Contains(sub.watch.status(time.Now()).Err, ErrDenied.Error())
 	})
-	if err := got.last().Err; !errors.Is(err, ErrDenied) {
-		t.Fatalf("error %v, want ErrDenied", err)
+	for _, u := range got.history() {
+		if len(u.Endpoints) == 0 {
+			t.Fatalf("it went empty: %+v", got.history())
+		}
 	}
 }
 
@@ -161,7 +170,7 @@ func TestConsulRegistrationIsRenewedAndDrainsInOrder(t *testing.T) {
 	agent := kit.StartConsul(t)
 	c := client(t, agent)
 	app, mesh := listener(t), listener(t)
-	reg := Registration{Service: "orders", ID: "orders-1", Port: port(app), Tags: []string{"v1"}, Renew: 300 * time.Millisecond,
+	reg := Registration{Service: "orders", ID: "orders-1", Port: port(app), Tags: []string{"v1"}, Renew: 300 * time.Millisecond, PropagationWait: patience,
 		Check: Check{Interval: 200 * time.Millisecond}, Proxy: &Proxy{Port: port(mesh)}}
 	r, err := c.Register(t.Context(), reg)
 	if err != nil {
@@ -191,9 +200,20 @@ func TestConsulRegistrationIsRenewedAndDrainsInOrder(t *testing.T) {
 	t.Cleanup(func() { again.Close() })
 	eventually(t, patience, "healthy again", sidecar.fresh(meshAt))
 
+	created := func() uint64 { // when the catalog got the sidecar; 0 while it has none
+		var found []struct{ CreateIndex uint64 }
+		if err := agent.Get("/v1/catalog/service/orders-sidecar-proxy", &found); err != nil || len(found) == 0 {
+			return 0
+		}
+		return found[0].CreateIndex
+	}
+	first := created()
+	if first == 0 {
+		t.Fatal("the catalog has no sidecar")
+	}
 	agent.Put("/v1/agent/service/deregister/orders-1-sidecar-proxy", nil, nil)
-	eventually(t, patience, "gone", sidecar.fresh())
-	eventually(t, patience, "renewed after removal", sidecar.fresh(meshAt))
+	// It is gone only for a moment, which nobody need see.
+	eventually(t, patience, "renewed after removal", func() bool { return created() > first && sidecar.fresh(meshAt)() })
 	agent.Restart() // in dev mode the agent forgets
 	eventually(t, 3*patience, "renewed after restart", func() bool { return sidecar.fresh(meshAt)() && direct.fresh(appAt)() })
 
@@ -244,9 +264,10 @@ func TestConsulRegistrationIsRenewedAndDrainsInOrder(t *testing.T) {
 	}
 }
 
+// listener is at a port that can be listened on again after Close.
 func listener(t *testing.T) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", kit.FreeAddr(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,14 +305,16 @@ func TestConsulLeafAndRootsFollowRotation(t *testing.T) {
 		})
 	})
 	locked := func(f func() bool) func() bool { return func() bool { mu.Lock(); defer mu.Unlock(); return f() } }
-	eventually(t, patience, "roots and leaf", locked(func() bool { return len(roots) == 1 && len(leaves) == 1 }))
+	eventually(t, patience, "roots and leaf", locked(func() bool { return len(roots) == 1 && len(leaves) > 0 }))
+	mu.Lock()
+	first, had := roots[0], len(leaves)
 	if want := fmt.Sprintf("spiffe://%s/ns/default/dc/dc1/svc/orders", domain); leaves[0] != want {
-		t.Fatalf("leaf of %s, want %s", leaves[0], want)
+		t.Errorf("leaf of %s, want %s", leaves[0], want)
 	}
-	first := roots[0]
+	mu.Unlock()
 	agent.Put("/v1/connect/ca/configuration", object{"Provider": "consul", "Config": object{"LeafCertTTL": "72h", "PrivateKeyType": "ec", "PrivateKeyBits": 384}}, nil)
 	eventually(t, patience, "both roots, the new one first", locked(func() bool { return len(roots) == 2 && roots[0] != first && roots[1] == first }))
-	eventually(t, 60*time.Second, "a new leaf", locked(func() bool { return len(leaves) == 2 })) // the agent spreads this over 30 s
+	eventually(t, 4*patience, "a new leaf", locked(func() bool { return len(leaves) > had })) // the agent spreads this over 30 s
 }
 
 func TestConsulIntentionsWithPermissionsAndDefault(t *testing.T) {

@@ -44,6 +44,21 @@ func (s *seen) count() int {
 	return len(s.all)
 }
 
+// history is all it was told.
+func (s *seen) history() []Update {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.all)
+}
+
+// pairs are the neighbours of a list.
+func pairs[T any](list []T) (out [][2]T) {
+	for i := 1; i < len(list); i++ {
+		out = append(out, [2]T{list[i-1], list[i]})
+	}
+	return out
+}
+
 func (s *seen) last() Update {
 	s.mu.Lock()
 	defer s.mu.Unlock()

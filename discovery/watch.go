@@ -17,7 +17,8 @@ const saveEvery = time.Minute
 // defaultSettling is how long after an outage of the source an answer that empties a
 // service is doubted. An agent that restarts holds every check critical until
 // it has run once, so for some seconds it says of healthy services that there
-// are none. A service that is empty is seen to be so this much later.
+// are none. A service that is empty is seen to be so this much later, at the
+// source's next sign of life.
 const defaultSettling = 15 * time.Second
 
 // watch is one query's state, shared by its subscribers.
@@ -47,9 +48,8 @@ type watch struct {
 	saved     time.Time
 	expiry    *time.Timer
 
-	recovered time.Time   // when the source answered again after an outage
-	doubted   *Update     // its word that there are no endpoints, not believed yet
-	doubt     *time.Timer // believes it
+	recovered time.Time // when the source answered again after an outage
+	doubting  bool      // it says that there are no endpoints, and is not believed yet
 }
 
 func newWatch(h *Hub, key string, source Source, q Query) *watch {
@@ -65,9 +65,6 @@ func (w *watch) run() {
 	w.mu.Lock()
 	if w.expiry != nil {
 		w.expiry.Stop()
-	}
-	if w.doubt != nil {
-		w.doubt.Stop()
 	}
 	w.mu.Unlock()
 	if w.ctx.Err() == nil {
@@ -102,7 +99,7 @@ func (w *watch) learn(u Update) {
 // answer replaces endpoints. It reports whether subscribers must hear of it.
 func (w *watch) merge(u Update) (news bool) {
 	if u.Stale {
-		w.lastErr, w.doubted, w.recovered = u.Err, nil, time.Time{}
+		w.lastErr, w.doubting, w.recovered = u.Err, false, time.Time{}
 		if !w.known {
 			return w.fromCache(u.Err)
 		}
@@ -120,34 +117,18 @@ func (w *watch) merge(u Update) (news bool) {
 }
 
 // doubts holds back an answer that would empty the service just after an
-// outage, until settling is over or another answer comes.
+// outage, until settling is over or another answer comes. Only a source that
+// still says so then is believed, never the mere passing of time: it may be
+// away again, unnoticed yet.
 func (w *watch) doubts(u Update) bool {
 	left := w.hub.cfg.settling - time.Since(w.recovered)
-	if len(u.Endpoints) > 0 || len(w.now.Endpoints) == 0 || w.recovered.IsZero() || left <= 0 {
-		w.doubted = nil
-		return false
-	}
-	if w.doubted == nil {
+	was := w.doubting
+	w.doubting = len(u.Endpoints) == 0 && len(w.now.Endpoints) > 0 && !w.recovered.IsZero() && left > 0
+	if w.doubting && !was {
 		w.log.Warn("discovery: the source answers again and says there are no endpoints; keeping those last known until its checks have run",
 			"endpoints", len(w.now.Endpoints), "at_most", left.Round(time.Second))
-		if w.doubt == nil {
-			w.doubt = time.AfterFunc(left, w.believe)
-		} else {
-			w.doubt.Reset(left)
-		}
 	}
-	w.doubted = &u
-	return true
-}
-
-// believe takes a doubted answer that no other has replaced.
-func (w *watch) believe() {
-	w.mu.Lock()
-	u := w.doubted
-	w.mu.Unlock()
-	if u != nil {
-		w.learn(*u)
-	}
+	return w.doubting
 }
 
 // take makes an answer what is known.

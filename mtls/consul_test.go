@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/test/kit"
 )
 
 // scripted is a ConnectCA that a test drives.
@@ -84,7 +84,8 @@ func pemRoot(ca *CA) string {
 func TestConsulNeedsLeafAndRoots(t *testing.T) {
 	ca := openCA(t, CAConfig{})
 	script := newScripted()
-	go func() { script.leaves <- pemLeaf(t, ca, webID) }()
+	script.leaves = make(chan [2][]byte, 1) // nobody is left waiting to send
+	script.leaves <- pemLeaf(t, ca, webID)
 	_, err := Consul(context.Background(), ConsulConfig{CA: script, Service: "web", Wait: 300 * time.Millisecond})
 	wantError(t, err, "waited", `Consul's Connect CA (leaf of service "web" and roots)`, "connect { enabled = true }")
 
@@ -100,7 +101,7 @@ func TestConsulRotation(t *testing.T) {
 		script.roots <- rootsUpdate{DefaultTrustDomain, []string{pemRoot(old)}}
 		script.leaves <- first
 	}()
-	src := must[Source](t)(Consul(context.Background(), ConsulConfig{CA: script, Service: "web", Wait: 10 * time.Second}))
+	src := must[Source](t)(Consul(context.Background(), ConsulConfig{CA: script, Service: "web", Wait: 30 * time.Second}))
 	defer src.Close()
 	firstSerial := src.Status().Serial
 	if st := src.Status(); st.Source != "consul" || st.ID != webID || st.Roots != 1 || st.Err != "" {
@@ -175,7 +176,7 @@ func TestConsulIntermediatesAreKept(t *testing.T) {
 		script.leaves <- leaf
 		script.roots <- rootsUpdate{DefaultTrustDomain, []string{string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfDER}))}}
 	}()
-	src := must[Source](t)(Consul(context.Background(), ConsulConfig{CA: script, Service: "web", Wait: 10 * time.Second}))
+	src := must[Source](t)(Consul(context.Background(), ConsulConfig{CA: script, Service: "web", Wait: 30 * time.Second}))
 	defer src.Close()
 	sErr, cErr, cs := handshake(t, ServerConfig(src, nil, Options{}), ClientConfig(src, expecting(t, webID), Options{}))
 	if sErr != nil || cErr != nil {
@@ -244,9 +245,11 @@ func (c consulHTTP) watch(ctx context.Context, path string, decode func(*json.De
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	_, port, err := net.SplitHostPort(kit.FreeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // startConsul runs a real Consul; a missing one fails the test.
@@ -318,7 +321,7 @@ func TestRealConsulIssuesOurIdentities(t *testing.T) {
 	// cluster does not ask at once. Handshakes work all the time.
 	serialBefore, ordersBefore := web.Status().Serial, orders.Status().Serial
 	rotateConsul(t, base)
-	within(t, 90*time.Second, "both have leaves of the new root", func() bool {
+	within(t, 150*time.Second, "both have leaves of the new root", func() bool {
 		if sErr, cErr, _ := talk(Options{}, func(*tls.Config) {}); sErr != nil || cErr != nil {
 			t.Fatalf("during the rotation: server %v, client %v", sErr, cErr)
 		}

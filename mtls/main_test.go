@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // eventually polls cond until it holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	within(t, 20*time.Second, what, cond)
+	within(t, 40*time.Second, what, cond)
 }
 
 func within(t *testing.T, limit time.Duration, what string, cond func() bool) {
@@ -101,7 +101,7 @@ func openCA(t *testing.T, cfg CAConfig) *CA {
 
 func sourceOf(t *testing.T, ca *CA, id string) Source {
 	t.Helper()
-	s := must[Source](t)(ca.Source(context.Background(), id, "", 10*time.Second))
+	s := must[Source](t)(ca.Source(context.Background(), id, "", 30*time.Second))
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)

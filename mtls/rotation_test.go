@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,7 @@ import (
 	"lintel.dev/lintel/proxy/exchange"
 )
 
-// Leaves of 2 s, renewed at half of their life, while clients make requests on
+// Leaves of 4 s, renewed at half of their life, while clients make requests on
 // kept-alive and on new connections, and a root rotation in the middle: no
 // request fails, and an open connection is never cut. So short a life leaves
 // no room for a test machine that stands still for a while: such a run proves
@@ -60,7 +61,7 @@ func watchForStalls() (longest func() time.Duration) {
 }
 
 func rotateUnderLoad(t *testing.T) error {
-	ca := openCA(t, CAConfig{TTL: 2 * time.Second, poll: 100 * time.Millisecond})
+	ca := openCA(t, CAConfig{TTL: 4 * time.Second, poll: 500 * time.Millisecond})
 	web, orders := sourceOf(t, ca, webID), sourceOf(t, ca, ordersID)
 	address := listen(t, &http.Server{
 		TLSConfig: ServerConfig(orders, nil, Options{}),
@@ -76,7 +77,7 @@ func rotateUnderLoad(t *testing.T) error {
 	config := func() *tls.Config { return ClientConfig(web, expecting(t, ordersID), Options{}) }
 	opened := holdOpen(t, ServerConfig(orders, nil, Options{}), config())
 
-	end := time.Now().Add(6 * time.Second)
+	end := time.Now().Add(12 * time.Second)
 	var serials sync.Map
 	var requests, connections atomic.Int64
 	var clients errgroup.Group
@@ -95,8 +96,8 @@ func rotateUnderLoad(t *testing.T) error {
 		})
 	}
 	clients.Go(func() error {
-		time.Sleep(2 * time.Second) // the middle of the load
-		return ca.RotateRoot(3 * time.Second)
+		time.Sleep(4 * time.Second) // the middle of the load
+		return ca.RotateRoot(5 * time.Second)
 	})
 	if err := clients.Wait(); err != nil {
 		return err
@@ -121,7 +122,7 @@ func rotateUnderLoad(t *testing.T) error {
 func useOneConnection(src Source, config *tls.Config, address string, keepAlive bool, end time.Time, serials *sync.Map) (n int64, err error) {
 	transport := &http.Transport{TLSClientConfig: config, MaxConnsPerHost: 1, DisableKeepAlives: !keepAlive}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	retire := Retire(src)()
 	for {
 		res, err := client.Get("https://" + address)
@@ -142,9 +143,9 @@ func useOneConnection(src Source, config *tls.Config, address string, keepAlive 
 		if at := RetirePeer(peer); at.Before(retire) {
 			retire = at
 		}
-		// Half a second more than the tenth of so short a life, for a test
-		// machine that stalls.
-		if now := time.Now(); !keepAlive || now.After(retire.Add(-500*time.Millisecond)) || now.After(end) {
+		// A second more than the tenth of so short a life, for a test machine
+		// that stalls.
+		if now := time.Now(); !keepAlive || now.After(retire.Add(-time.Second)) || now.After(end) {
 			return n, nil
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -194,15 +195,17 @@ func holdOpen(t *testing.T, server, client *tls.Config) *openConn {
 }
 
 func TestRootRotationOverlaps(t *testing.T) {
-	ca := openCA(t, CAConfig{TTL: time.Second, poll: 100 * time.Millisecond})
+	// Slow enough for a machine that stalls: leaves have two seconds to be
+	// renewed in, and roots one and a half to become known.
+	ca := openCA(t, CAConfig{TTL: 4 * time.Second, poll: 500 * time.Millisecond})
 	web, orders := sourceOf(t, ca, webID), sourceOf(t, ca, ordersID)
 	oldRoot := ca.view.Load().signer.cert
 
 	wantError(t, ca.RotateRoot(time.Millisecond), "shorter than the leaf TTL")
-	if err := ca.RotateRoot(2 * time.Second); err != nil {
+	if err := ca.RotateRoot(5 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, ca.RotateRoot(2*time.Second), "a rotation is under way")
+	wantError(t, ca.RotateRoot(5*time.Second), "a rotation is under way")
 	if v := ca.view.Load(); !v.signer.cert.Equal(oldRoot) || len(v.bundle) != 2 {
 		t.Errorf("right after the rotation: %d roots trusted, old root signs: %v; expected 2 and true", len(v.bundle), v.signer.cert.Equal(oldRoot))
 	}
@@ -229,7 +232,7 @@ func TestRootRotationOverlaps(t *testing.T) {
 		}
 		return web.Status().Roots == 1 && orders.Status().Roots == 1
 	})
-	if err := ca.RotateRoot(2 * time.Second); err != nil {
+	if err := ca.RotateRoot(5 * time.Second); err != nil {
 		t.Errorf("a second rotation: %v", err)
 	}
 }
@@ -237,12 +240,13 @@ func TestRootRotationOverlaps(t *testing.T) {
 // When the Workload API goes away, the identity is used to its end, and no
 // longer.
 func TestAnIdentityThatIsNotRenewedFailsClosed(t *testing.T) {
-	ca := openCA(t, CAConfig{TTL: time.Second})
+	dir := filepath.Join(t.TempDir(), "ca")
+	ca, longer := openCA(t, CAConfig{Dir: dir, TTL: 3 * time.Second}), openCA(t, CAConfig{Dir: dir})
 	socket := socketPath(t)
 	agent := must[*Server](t)(ca.Serve(context.Background(), socket, webID))
-	web := must[Source](t)(Workload(context.Background(), WorkloadConfig{Address: socket, Wait: 10 * time.Second}))
+	web := must[Source](t)(Workload(context.Background(), WorkloadConfig{Address: socket, Wait: 30 * time.Second}))
 	defer web.Close()
-	orders := sourceOf(t, ca, ordersID)
+	orders := sourceOf(t, longer, ordersID)
 	client := ClientConfig(web, expecting(t, ordersID), Options{})
 	if _, err, _ := handshake(t, ServerConfig(orders, nil, Options{}), client); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 			return
 		}
 		defer raw.Close()
-		_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = raw.SetDeadline(time.Now().Add(30 * time.Second))
 		c := tls.Server(raw, server)
 		if err := c.Handshake(); err != nil {
 			done <- err
@@ -40,7 +40,7 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 	}()
 	raw := must[net.Conn](t)(net.Dial("tcp", l.Addr().String()))
 	defer raw.Close()
-	_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(30 * time.Second))
 	c := tls.Client(raw, client)
 	clientErr = c.Handshake()
 	if clientErr == nil {

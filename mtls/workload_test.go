@@ -26,7 +26,7 @@ func TestTheSocketMayAppearLate(t *testing.T) {
 	done := make(chan result, 1)
 	var log logBuffer
 	go func() {
-		src, err := Workload(context.Background(), WorkloadConfig{Address: "unix://" + socket, Wait: 20 * time.Second, Log: log.logger()})
+		src, err := Workload(context.Background(), WorkloadConfig{Address: "unix://" + socket, Wait: 40 * time.Second, Log: log.logger()})
 		done <- result{src, err}
 	}()
 	eventually(t, "it has tried in vain and says what it waits for", func() bool {
@@ -135,7 +135,7 @@ func TestAnIdentityIsPickedByIDAndHint(t *testing.T) {
 	for _, c := range []struct{ id, hint, want string }{
 		{"", "", webID}, {ordersID, "", ordersID}, {"", "external", ordersID}, {webID, "internal", webID},
 	} {
-		src, err := Workload(context.Background(), WorkloadConfig{Address: socket, ID: c.id, Hint: c.hint, Wait: 10 * time.Second})
+		src, err := Workload(context.Background(), WorkloadConfig{Address: socket, ID: c.id, Hint: c.hint, Wait: 30 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestAnIdentityIsPickedByIDAndHint(t *testing.T) {
 		}
 		_ = src.Close()
 	}
-	_, err := Workload(context.Background(), WorkloadConfig{Address: socket, ID: webID, Hint: "external", Wait: 500 * time.Millisecond})
+	_, err := Workload(context.Background(), WorkloadConfig{Address: socket, ID: webID, Hint: "external", Wait: 5 * time.Second})
 	wantError(t, err, "wanted "+webID+` with hint "external"`, "offers "+webID+` (hint "internal"), `+ordersID+` (hint "external")`)
 }
 
@@ -155,7 +155,7 @@ func TestTheWatchOutlivesRefusals(t *testing.T) {
 		failures <- status.Error(c, "not yet")
 	}
 	socket := startAgent(t, openCA(t, CAConfig{}), failures, webID, "")
-	src := must[Source](t)(Workload(context.Background(), WorkloadConfig{Address: socket, Wait: 20 * time.Second}))
+	src := must[Source](t)(Workload(context.Background(), WorkloadConfig{Address: socket, Wait: 40 * time.Second}))
 	defer src.Close()
 	if len(failures) != 0 {
 		t.Errorf("%d refusals were not met", len(failures))

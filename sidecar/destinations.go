@@ -123,6 +123,7 @@ func (d *destinations) get(name string) (*destination, error) {
 	if len(d.known) >= maxDestinations {
 		return nil, errTooMany
 	}
+	name = strings.Clone(name) // of the request's Host, which may be a view
 	svc, ok := d.services[name]
 	if !ok {
 		svc = compose.MeshService()

@@ -107,7 +107,7 @@ func (a *AccessLog) Forward(*exchange.Exchange) {}
 func (a *AccessLog) End(x *exchange.Exchange) {
 	buf := a.lines.Get().(*[]byte)
 	l := line{buf: (*buf)[:0], text: a.text}
-	a.write(&l, x, time.Now())
+	a.write(&l, x, since(x.Start))
 	a.sink.put(l.buf)
 	if cap(l.buf) <= largestLine {
 		*buf = l.buf
@@ -124,57 +124,92 @@ func (a *AccessLog) Stats() (written, dropped uint64) {
 	return a.sink.written.Load(), a.sink.dropped.Load()
 }
 
+// The keys of a line, in the order they are written.
+var (
+	keyMethod      = newKey("method")
+	keyHost        = newKey("host")
+	keyPath        = newKey("path")
+	keyQuery       = newKey("query")
+	keyProto       = newKey("proto")
+	keyStatus      = newKey("status")
+	keyBytesIn     = newKey("bytes_in")
+	keyBytesOut    = newKey("bytes_out")
+	keyDuration    = newKey("duration")
+	keyUpstream    = newKey("upstream")
+	keyListener    = newKey("listener")
+	keyRoute       = newKey("route")
+	keyPattern     = newKey("pattern")
+	keyService     = newKey("service")
+	keyEndpoint    = newKey("endpoint")
+	keyAttempts    = newKey("attempts")
+	keyFault       = newKey("fault")
+	keyFaultSource = newKey("fault_source")
+	keyError       = newKey("error")
+	keyAbort       = newKey("abort")
+	keyTraceID     = newKey("trace_id")
+	keySpanID      = newKey("span_id")
+	keyRequestID   = newKey("request_id")
+	keyTxn         = newKey("txn")
+	keyClientIP    = newKey("client_ip")
+	keyPeer        = newKey("peer")
+	keyConsumer    = newKey("consumer")
+	keyUserAgent   = newKey("user_agent")
+	keyCache       = newKey("cache")
+	keyRemoved     = newKey("removed")
+	keyUser        = newKey("user")
+)
+
 func (a *AccessLog) write(l *line, x *exchange.Exchange, now time.Time) {
 	o := &x.Original
 	l.begin(x.Start)
-	l.str("method", o.Method, maxMethod)
-	l.str("host", o.Authority, maxHost)
-	l.str("path", o.Path, maxPath)
+	l.str(&keyMethod, o.Method, maxMethod)
+	l.str(&keyHost, o.Authority, maxHost)
+	l.str(&keyPath, o.Path, maxPath)
 	if a.query {
-		l.opt("query", o.Query, maxPath)
+		l.opt(&keyQuery, o.Query, maxPath)
 	}
-	l.str("proto", x.Request.Proto, maxMethod)
-	l.num("status", int64(x.Response.Status))
-	l.num("bytes_in", x.Request.Read)
-	l.num("bytes_out", x.Response.Written)
-	l.seconds("duration", now.Sub(x.Start))
+	l.str(&keyProto, x.Request.Proto, maxMethod)
+	l.num(&keyStatus, int64(x.Response.Status))
+	l.num(&keyBytesIn, x.Request.Read)
+	l.num(&keyBytesOut, x.Response.Written)
+	l.seconds(&keyDuration, now.Sub(x.Start))
 	if d, ok := upstreamTime(x, now); ok {
-		l.seconds("upstream", d)
+		l.seconds(&keyUpstream, d)
 	}
-	l.opt("listener", x.Client.Listener, maxText)
-	l.opt("route", x.Route, maxText)
-	l.opt("pattern", x.Pattern, maxPath)
-	l.opt("service", x.Service, maxText)
-	l.opt("endpoint", x.Endpoint, maxText)
+	l.opt(&keyListener, x.Client.Listener, maxText)
+	l.opt(&keyRoute, x.Route, maxText)
+	l.opt(&keyPattern, x.Pattern, maxPath)
+	l.opt(&keyService, x.Service, maxText)
+	l.opt(&keyEndpoint, x.Endpoint, maxText)
 	if x.Attempts > 0 {
-		l.num("attempts", int64(x.Attempts))
+		l.num(&keyAttempts, int64(x.Attempts))
 	}
 	if f := x.Fault; f != nil {
-		l.str("fault", f.Code, maxText)
-		l.opt("fault_source", string(f.Source), maxText)
+		l.str(&keyFault, f.Code, maxText)
+		l.opt(&keyFaultSource, string(f.Source), maxText)
 		if f.Err != nil {
-			l.opt("error", f.Err.Error(), maxText)
+			l.opt(&keyError, f.Err.Error(), maxText)
 		}
 	}
 	if x.Abort != nil {
-		l.str("abort", x.Abort.Error(), maxText)
+		l.str(&keyAbort, x.Abort.Error(), maxText)
 	}
 	if x.Trace.Valid() {
-		l.hex("trace_id", x.Trace.ID[:])
-		l.hex("span_id", x.Trace.Span[:])
+		l.hex(&keyTraceID, x.Trace.ID[:])
+		l.hex(&keySpanID, x.Trace.Span[:])
 	}
-	l.opt("request_id", x.ID, requestIDMax)
+	l.opt(&keyRequestID, x.ID, requestIDMax)
 	if x.Txn != nil {
-		l.opt("txn", x.Txn.ID, maxText)
+		l.opt(&keyTxn, x.Txn.ID, maxText)
 	}
-	l.addr("client_ip", x.ClientIP)
-	l.opt("peer", x.Peer.ID, maxPath)
+	l.addr(&keyClientIP, x.ClientIP)
+	l.opt(&keyPeer, x.Peer.ID, maxPath)
 	a.writeUser(l, x)
-	l.opt("consumer", x.Consumer, maxText)
-	l.opt("user_agent", x.Request.Header.Get("User-Agent"), maxAgent)
-	l.opt("cache", x.CacheInfo, maxText)
+	l.opt(&keyConsumer, x.Consumer, maxText)
+	l.opt(&keyUserAgent, x.Request.Header.Get("User-Agent"), maxAgent)
+	l.opt(&keyCache, x.CacheInfo, maxText)
 	if x.Removed > 0 {
-		l.num("removed", int64(x.Removed))
+		l.num(&keyRemoved, int64(x.Removed))
 	}
 	l.end()
 }
@@ -184,7 +219,7 @@ func (a *AccessLog) writeUser(l *line, x *exchange.Exchange) {
 		return
 	}
 	if a.user == UserSubject {
-		l.opt("user", x.Identity.Subject, maxText)
+		l.opt(&keyUser, x.Identity.Subject, maxText)
 		return
 	}
 	// The issuer belongs in it: two of them may name different users alike.
@@ -192,5 +227,5 @@ func (a *AccessLog) writeUser(l *line, x *exchange.Exchange) {
 	io.WriteString(h, x.Identity.Issuer)
 	h.Write([]byte{0})
 	io.WriteString(h, x.Identity.Subject)
-	l.str("user", hex.EncodeToString(h.Sum(nil)[:16]), maxText)
+	l.str(&keyUser, hex.EncodeToString(h.Sum(nil)[:16]), maxText)
 }

@@ -191,12 +191,8 @@ func TestABlockedWriterStallsNoOne(t *testing.T) {
 	}
 	a.End(answered(request(), 200))
 	<-g.entered
-	start := time.Now()
-	for range 1000 {
+	for range 1000 { // waiting for the writer would be for ever
 		a.End(answered(request(), 200))
-	}
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("it took %v", took)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()

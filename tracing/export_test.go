@@ -100,7 +100,7 @@ func grpcReceiver(t *testing.T, r *receiver) (address string) {
 
 func flush(t *testing.T, tr *Tracer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := tr.Shutdown(ctx); err != nil {
 		t.Fatal(err)
@@ -238,7 +238,7 @@ func TestADeadCollectorSlowsNothing(t *testing.T) {
 	var said lockedBuffer
 	tr, err := NewTracer(context.Background(), Config{
 		SampleRatio: 1, Exporter: "otlp-grpc", Endpoint: grpcReceiver(t, r), Insecure: true,
-		Queue: 64, Batch: time.Millisecond, Timeout: 100 * time.Millisecond,
+		Queue: 64, Batch: time.Millisecond, Timeout: time.Second,
 	}, slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -250,8 +250,8 @@ func TestADeadCollectorSlowsNothing(t *testing.T) {
 		tr.Begin(x)
 		tr.End(x)
 	}
-	// Waiting for the collector even once would take 100 ms a batch of 64.
-	if took := time.Since(start); took > 3*time.Second {
+	// Waiting for the collector would take a second for each batch of at most 64.
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("%d exchanges took %v", n, took)
 	}
 	eventually(t, "every span is accounted for", func() bool {
@@ -264,7 +264,7 @@ func TestADeadCollectorSlowsNothing(t *testing.T) {
 	if lines := strings.Count(said.String(), "not exported"); lines != 1 {
 		t.Errorf("%d lines about it, want 1:\n%s", lines, said.String())
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := tr.Shutdown(ctx); err != nil {
 		t.Error(err)
@@ -274,7 +274,7 @@ func TestADeadCollectorSlowsNothing(t *testing.T) {
 func TestShutdownIsBounded(t *testing.T) {
 	r := &receiver{stall: make(chan struct{})}
 	tr, err := NewTracer(context.Background(), Config{
-		SampleRatio: 1, Exporter: "otlp-grpc", Endpoint: grpcReceiver(t, r), Insecure: true, Timeout: 8 * time.Second,
+		SampleRatio: 1, Exporter: "otlp-grpc", Endpoint: grpcReceiver(t, r), Insecure: true, Timeout: time.Minute,
 	}, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +288,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	if err := tr.Shutdown(ctx); err == nil {
 		t.Error("a flush that could not be done was reported as done")
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	close(r.stall) // lets the last export end, so that no goroutine is left

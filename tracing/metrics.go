@@ -41,15 +41,23 @@ type Metrics struct {
 	reload reloads
 }
 
+// serverKey holds numbers where it can: it is looked up once per exchange, and
+// hashing a short string costs as much as all of them together.
 type serverKey struct {
-	method, route, name, status, scheme, version, err string
+	route, name, err        string
+	method, scheme, version label
+	status                  int32
 }
 
 // serverSeries are the children of one serverKey; sizes share theirs with the
 // keys of the same method and route.
 type serverSeries struct{ duration, in, out prometheus.Observer }
 
-type clientKey struct{ service, method, status, err string }
+type clientKey struct {
+	service, err string
+	method       label
+	status       int32
+}
 
 type clientSeries struct {
 	duration prometheus.Observer
@@ -123,19 +131,20 @@ func NewMetrics() *Metrics {
 
 func (m *Metrics) bind() {
 	m.servers = newBound(maxServerSeries, func(k serverKey) serverKey {
-		return serverKey{k.method, other, other, k.status, k.scheme, other, ""}
+		return serverKey{route: other, name: other, method: k.method, scheme: k.scheme, status: k.status}
 	}, func(k serverKey) serverSeries {
 		return serverSeries{
-			m.requests.WithLabelValues(k.method, k.route, k.name, k.status, k.scheme, k.version, k.err),
-			m.inSize.WithLabelValues(k.method, k.route, k.name),
-			m.outSize.WithLabelValues(k.method, k.route, k.name),
+			m.requests.WithLabelValues(methods.text(k.method), k.route, k.name, statusLabel(int(k.status)),
+				schemes.text(k.scheme), versions.text(k.version), k.err),
+			m.inSize.WithLabelValues(methods.text(k.method), k.route, k.name),
+			m.outSize.WithLabelValues(methods.text(k.method), k.route, k.name),
 		}
 	})
 	m.clients = newBound(maxClientSeries, func(k clientKey) clientKey {
-		return clientKey{other, k.method, k.status, ""}
+		return clientKey{service: other, method: k.method, status: k.status}
 	}, func(k clientKey) clientSeries {
 		return clientSeries{
-			m.upstream.WithLabelValues(k.service, k.method, k.status, k.err),
+			m.upstream.WithLabelValues(k.service, methods.text(k.method), statusLabel(int(k.status)), k.err),
 			m.retries.WithLabelValues(k.service),
 		}
 	})
@@ -157,18 +166,18 @@ func (m *Metrics) Forward(*exchange.Exchange) {}
 
 // End counts x.
 func (m *Metrics) End(x *exchange.Exchange) {
-	now := time.Now()
+	now := since(x.Start)
 	m.actives.get(x.Client.Listener).Dec()
-	method, status := methodLabel(x.Original.Method), statusLabel(x.Response.Status)
+	method, status := methods.find(x.Original.Method), statusKey(x.Response.Status)
 	s := m.servers.get(serverKey{
 		method: method, route: x.Pattern, name: x.Route, status: status,
-		scheme: schemeLabel(x.Original.Scheme), version: protoVersion(x.Request.Proto), err: serverError(x),
+		scheme: schemes.find(x.Original.Scheme), version: protocol(x.Request.Proto), err: serverError(x),
 	})
 	s.duration.Observe(now.Sub(x.Start).Seconds())
 	s.in.Observe(float64(x.Request.Read))
 	s.out.Observe(float64(x.Response.Written))
 	if x.Attempts > 0 {
-		c := m.clients.get(clientKey{x.Service, method, status, clientError(x)})
+		c := m.clients.get(clientKey{service: x.Service, method: method, status: status, err: clientError(x)})
 		if d, ok := upstreamTime(x, now); ok {
 			c.duration.Observe(d.Seconds())
 		}
@@ -191,6 +200,15 @@ func (m *Metrics) End(x *exchange.Exchange) {
 	if x.CacheInfo != "" {
 		m.outcomes.get(cacheOutcome(x.CacheInfo)).Inc()
 	}
+}
+
+// since is the present time, read from the monotonic clock alone, which is half
+// the price of time.Now.
+func since(earlier time.Time) time.Time {
+	if earlier.IsZero() {
+		return time.Now()
+	}
+	return earlier.Add(time.Since(earlier))
 }
 
 // upstreamTime is how long the last attempt took: until its head arrived, or

@@ -23,7 +23,11 @@ func remember(x *exchange.Exchange) {
 // cutTarget takes path and query from a request target in origin or absolute
 // form (RFC 9112 section 3.2). Userinfo of an absolute form never gets through.
 func cutTarget(target string) (path, query string) {
-	if _, rest, ok := strings.Cut(target, "://"); ok && !strings.HasPrefix(target, "/") {
+	if strings.HasPrefix(target, "/") {
+		path, query, _ = strings.Cut(target, "?")
+		return path, query
+	}
+	if _, rest, ok := strings.Cut(target, "://"); ok {
 		i := strings.IndexAny(rest, "/?")
 		if i < 0 {
 			return "/", ""
@@ -37,45 +41,54 @@ func cutTarget(target string) (path, query string) {
 	return path, query
 }
 
-// methodLabel bounds the methods: those of RFC 9110 and RFC 5789 and QUERY pass,
-// the rest is "_OTHER", as the semantic conventions say.
-// The result is never a view of the request: metrics keep it.
-func methodLabel(m string) string {
-	for _, known := range [...]string{"GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"} {
-		if m == known {
-			return known
+// label is the place of a label's value in its list; 0 is the first, "_OTHER".
+type label uint8
+
+// labels are all values that a label may have, so that what clients choose
+// stays bounded. Their memory is never a view of a request: metrics keep it.
+type labels []string
+
+func (l labels) find(value string) label {
+	for i := 1; i < len(l); i++ {
+		if l[i] == value {
+			return label(i)
 		}
 	}
-	return other
+	return 0
 }
+
+func (l labels) text(i label) string { return l[i] }
 
 // other stands for everything that a bounded label has no room for.
 const other = "_OTHER"
 
-func schemeLabel(s string) string {
-	switch s {
-	case "http":
-		return "http"
-	case "https":
-		return "https"
+// methods are those of RFC 9110 and RFC 5789 and QUERY, as the semantic
+// conventions say.
+var methods = labels{other, "GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QUERY"}
+
+func methodLabel(m string) string { return methods.text(methods.find(m)) }
+
+var schemes = labels{other, "http", "https"}
+
+// versions are network.protocol.version.
+var versions = labels{other, "1.1", "2", "1.0", "3"}
+
+// protocol is the version in a Request.Proto.
+func protocol(proto string) label {
+	switch proto {
+	case "HTTP/1.1":
+		return 1
+	case "HTTP/2.0", "HTTP/2":
+		return 2
+	case "HTTP/1.0":
+		return 3
+	case "HTTP/3.0", "HTTP/3":
+		return 4
 	}
-	return other
+	return 0
 }
 
-// protoVersion is network.protocol.version of a Request.Proto.
-func protoVersion(proto string) string {
-	switch proto {
-	case "HTTP/1.0":
-		return "1.0"
-	case "HTTP/1.1":
-		return "1.1"
-	case "HTTP/2.0", "HTTP/2":
-		return "2"
-	case "HTTP/3.0", "HTTP/3":
-		return "3"
-	}
-	return other
-}
+func protoVersion(proto string) string { return versions.text(protocol(proto)) }
 
 // Values of error.type for exchanges that broke off.
 const (

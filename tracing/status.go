@@ -24,3 +24,11 @@ func statusLabel(status int) string {
 	}
 	return statusLabels[status]
 }
+
+// statusKey is the status as a key: one for each statusLabel.
+func statusKey(status int) int32 {
+	if status != 0 && (status < firstStatus || status > lastStatus) {
+		return lastStatus + 1
+	}
+	return int32(status)
+}

@@ -1,10 +1,6 @@
 package tracing
 
-import (
-	"encoding/hex"
-
-	"lintel.dev/lintel/proxy/exchange"
-)
+import "lintel.dev/lintel/proxy/exchange"
 
 // The header fields of W3C Trace Context. They are written in lower case, as
 // section 3.2.1 asks.
@@ -78,9 +74,9 @@ func appendParent(dst []byte, t *exchange.Trace) []byte {
 		flags |= flagRandom
 	}
 	dst = append(dst, "00-"...)
-	dst = hex.AppendEncode(dst, t.ID[:])
+	dst = appendHex(dst, t.ID[:])
 	dst = append(dst, '-')
-	dst = hex.AppendEncode(dst, t.Span[:])
+	dst = appendHex(dst, t.Span[:])
 	dst = append(dst, '-', '0', '0'+flags)
 	return dst
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"math"
@@ -125,7 +124,7 @@ func (t *Tracer) Begin(x *exchange.Exchange) {
 		x.ID = readRequestID(h)
 	}
 	if x.ID == "" {
-		x.ID = newRequestID()
+		x.ID = newRequestID(h)
 	}
 }
 
@@ -133,7 +132,7 @@ func (t *Tracer) Begin(x *exchange.Exchange) {
 func (t *Tracer) Forward(x *exchange.Exchange) {
 	h := &x.Request.Header
 	var buf [parentLen]byte
-	h.Set(headerParent, string(appendParent(buf[:0], &x.Trace)))
+	h.Set(headerParent, h.Own(appendParent(buf[:0], &x.Trace)))
 	carried := x.Trace.State
 	if t.mode == Inbound && x.Txn != nil && x.Txn.Memory != "" {
 		carried = withMemory(carried, x.Txn.Memory)
@@ -238,11 +237,10 @@ func readRequestID(h *exchange.Fields) string {
 	return id
 }
 
-// newRequestID returns 128 random bits in hexadecimal.
-func newRequestID() string {
+// newRequestID returns 128 random bits in hexadecimal, in the memory of h.
+func newRequestID(h *exchange.Fields) string {
 	var raw [16]byte
 	putRandom(raw[:])
 	var text [32]byte
-	hex.Encode(text[:], raw[:])
-	return string(text[:])
+	return h.Own(appendHex(text[:0], raw[:]))
 }

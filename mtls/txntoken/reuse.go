@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,6 +64,7 @@ func (c *reuseCache) put(k reuseKey, t *exchange.Txn, now, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := &reused{k, *t, until}
+	e.t.Subject, e.t.Scope = strings.Clone(t.Subject), strings.Clone(t.Scope) // as given to Mint: they may be views
 	c.byKey[k] = e
 	c.queue = append(c.queue, e)
 	for len(c.queue) > c.max || !now.Before(c.queue[0].until) {
@@ -101,6 +103,6 @@ func (w *warned) due(subject string, now time.Time) bool {
 	if len(w.last) >= warnMax {
 		clear(w.last)
 	}
-	w.last[subject] = now
+	w.last[strings.Clone(subject)] = now
 	return true
 }

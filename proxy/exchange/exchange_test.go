@@ -73,7 +73,7 @@ func TestResetKeepsNothing(t *testing.T) {
 	if x.Kept() != nil || slices.ContainsFunc(x.slots[:cap(x.slots)], func(v any) bool { return v != nil }) {
 		t.Error("slots are left")
 	}
-	if x.onDone[:1][0] != nil || x.Context() != context.Background() {
+	if x.onDone[:1][0] != nil || x.life != nil {
 		t.Error("functions or context left")
 	}
 	want := &Exchange{slots: x.slots, onDone: x.onDone, Params: x.Params}
@@ -169,7 +169,7 @@ func TestSleepAndAwaitEndWithTheExchange(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := false
-	x.Waiter = func(c context.Context, wait func(context.Context) error) error { used = c == ctx; return wait(c) }
+	x.Waiter = func(c context.Context, wait func(context.Context) error) error { used = c == x.Context(); return wait(c) }
 	if err := x.Await(func(context.Context) error { return gone }); err != gone || !used {
 		t.Fatal(err, used)
 	}

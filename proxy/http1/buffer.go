@@ -15,6 +15,7 @@ type buffer struct {
 	b    []byte
 	r, w int
 	base int
+	body outBody // of the answer whose head is in here
 }
 
 var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, bufferSize)} }}
@@ -24,7 +25,7 @@ func newBuffer() *buffer { return buffers.Get().(*buffer) }
 // Free implements exchange.Borrowed: nobody looks into it any more.
 func (b *buffer) Free() {
 	poison(b.b[:b.w])
-	b.r, b.w, b.base = 0, 0, 0
+	b.r, b.w, b.base, b.body = 0, 0, 0, outBody{}
 	if len(b.b) == bufferSize {
 		buffers.Put(b)
 	}

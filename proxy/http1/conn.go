@@ -99,8 +99,13 @@ func (c *conn) serve() (idle bool) {
 	if !c.state.CompareAndSwap(idling, serving) {
 		return c.close()
 	}
-	if !c.started && !c.start() {
-		return false
+	if !c.started {
+		if !c.start() {
+			return false
+		}
+		if c.tls != nil && !c.tls.buffered() {
+			return c.rest() // a client that connects ahead of its first request
+		}
 	}
 	c.buf = newBuffer()
 	for n := 0; ; n++ {
@@ -119,11 +124,16 @@ func (c *conn) serve() (idle bool) {
 			continue
 		}
 		c.releaseBuffer()
-		if c.state.CompareAndSwap(serving, idling) && !c.s.draining.Load() {
-			return true
-		}
-		return c.close()
+		return c.rest()
 	}
+}
+
+// rest makes it idle unless everybody is to leave.
+func (c *conn) rest() (idle bool) {
+	if c.state.CompareAndSwap(serving, idling) && !c.s.draining.Load() {
+		return true
+	}
+	return c.close()
 }
 
 func (c *conn) releaseBuffer() {
@@ -204,6 +214,7 @@ var (
 // no head.
 func (c *conn) readHead() ([]byte, *exchange.Fault) {
 	from, timed, skipped := 0, false, false
+	began := len(c.buf.unread()) > 0
 	defer func() {
 		if timed {
 			_ = c.raw.SetReadDeadline(time.Time{})
@@ -235,13 +246,16 @@ func (c *conn) readHead() ([]byte, *exchange.Fault) {
 				return b[:end], nil
 			}
 			from = next
-			if !timed {
-				timed = true
-				_ = c.raw.SetReadDeadline(c.host.now().Add(c.s.cfg.HeaderTimeout))
-			}
+		}
+		// The first bytes are there already, or nobody would read; those of TLS
+		// may be less than a record, or none for us.
+		if !timed && (began || c.tls != nil) {
+			timed = true
+			_ = c.raw.SetReadDeadline(c.host.now().Add(c.s.cfg.HeaderTimeout))
 		}
 		n, err := c.nc.Read(c.buf.room(min(1<<10, c.s.lim.bytes)))
 		c.buf.w += n
+		began = true
 		if n > 0 {
 			continue
 		}

@@ -10,7 +10,7 @@ import (
 
 // The conformance kit runs against every driver alike.
 func TestEngine(t *testing.T) {
-	for name, opt := range map[string]Options{"threads": {Threads: true}, "loops": {}} {
+	for name, opt := range drivers() {
 		t.Run(name, func(t *testing.T) {
 			enginetest.Run(t, enginetest.Engine{
 				NewServer: func(cfg exchange.ServerConfig, h exchange.Handler, log *slog.Logger) (exchange.Server, error) {

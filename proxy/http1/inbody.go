@@ -233,7 +233,7 @@ func (b *inBody) Close() error {
 // finish ends every use of the body, waking a task that waits for the client.
 func (b *inBody) finish() {
 	b.closed.Store(true)
-	if b.busy.Load() {
+	if b.busy.Load() && !b.eof.Load() {
 		_ = b.c.raw.SetReadDeadline(time.Unix(1, 0))
 	}
 }

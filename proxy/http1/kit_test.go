@@ -2,18 +2,25 @@ package http1
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -239,4 +246,92 @@ func certified(t *testing.T) (server, client *tls.Config) {
 	cert := tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13},
 		&tls.Config{RootCAs: known, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13}
+}
+
+// talker is a TLS 1.3 client that only talks: crypto/tls makes the handshake,
+// then it writes records itself, key updates among them, which crypto/tls would
+// never send.
+type talker struct {
+	raw    net.Conn
+	secret []byte
+	aead   cipher.AEAD
+	iv     []byte
+	seq    uint64
+}
+
+func talk(t *testing.T, address string, cfg *tls.Config) *talker {
+	t.Helper()
+	raw, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = raw.Close() })
+	_ = raw.SetDeadline(time.Now().Add(waitLimit))
+	_ = raw.(*net.TCPConn).SetReadBuffer(4 << 10)
+	var log bytes.Buffer
+	cfg = cfg.Clone()
+	cfg.KeyLogWriter = &log
+	c := tls.Client(raw, cfg)
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	w := &talker{raw: raw}
+	for line := range strings.Lines(log.String()) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "CLIENT_TRAFFIC_SECRET_0" {
+			w.secret, _ = hex.DecodeString(f[2])
+		}
+	}
+	if c.ConnectionState().CipherSuite != tls.TLS_AES_128_GCM_SHA256 || len(w.secret) != sha256.Size {
+		t.Fatalf("cipher suite %x, a secret of %d bytes", c.ConnectionState().CipherSuite, len(w.secret))
+	}
+	w.keys(t)
+	return w
+}
+
+// expand is HKDF-Expand-Label (RFC 8446 section 7.1).
+func (w *talker) expand(t *testing.T, label string, n int) []byte {
+	t.Helper()
+	label = "tls13 " + label
+	info := append([]byte{0, byte(n), byte(len(label))}, label...)
+	key, err := hkdf.Expand(sha256.New, w.secret, string(append(info, 0)), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func (w *talker) keys(t *testing.T) {
+	t.Helper()
+	block, err := aes.NewCipher(w.expand(t, "key", 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.aead, err = cipher.NewGCM(block); err != nil {
+		t.Fatal(err)
+	}
+	w.iv, w.seq = w.expand(t, "iv", 12), 0
+}
+
+// say sends one record of application data.
+func (w *talker) say(t *testing.T, s string) { w.record(t, 23, []byte(s)) }
+
+// updateKey asks the other side to update its key, too.
+func (w *talker) updateKey(t *testing.T) {
+	w.record(t, 22, []byte{24, 0, 0, 1, 1})
+	w.secret = w.expand(t, "traffic upd", sha256.Size)
+	w.keys(t)
+}
+
+func (w *talker) record(t *testing.T, kind byte, p []byte) {
+	t.Helper()
+	nonce := bytes.Clone(w.iv)
+	for i := range 8 {
+		nonce[4+i] ^= byte(w.seq >> (56 - 8*i))
+	}
+	w.seq++
+	n := len(p) + 1 + w.aead.Overhead()
+	head := []byte{23, 3, 3, byte(n >> 8), byte(n)}
+	if _, err := w.raw.Write(w.aead.Seal(head, nonce, append(bytes.Clone(p), kind), head)); err != nil {
+		t.Fatalf("a record was not taken: %v", err)
+	}
 }

@@ -77,8 +77,8 @@ func (l *link) open(x *exchange.Exchange) error {
 	}
 	l.tls = secureClient(raw, l.host, cfg)
 	l.nc = l.tls
-	l.watch(x.Life())
 	_ = raw.SetDeadline(began.Add(t.cfg.ConnectTimeout))
+	l.watch(x.Life()) // which may move the deadline at once
 	err = l.tls.handshake()
 	if l.unwatch() {
 		return errLeft

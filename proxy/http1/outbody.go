@@ -54,7 +54,11 @@ func (b *outBody) read(p []byte) (int, error) {
 		if n := b.buf.take(p); n > 0 {
 			return n, nil
 		}
-		return b.l.nc.Read(p)
+		n, err := b.l.nc.Read(p)
+		if err == io.EOF && b.l.tls != nil && b.l.tls.truncated() {
+			err = io.ErrUnexpectedEOF // it may have been anybody's doing (RFC 9112 section 9.8)
+		}
+		return n, err
 	case b.left == 0:
 		return 0, io.EOF
 	}

@@ -29,6 +29,8 @@ type records struct {
 	used   int
 	record int // bytes still to be given out of the record that has begun
 	memory *[]byte
+	shaken bool // the handshake is over
+	ended  bool // the socket's end was read, which TLS may not have announced
 
 	turn sync.Locker // held while flushing
 
@@ -60,9 +62,12 @@ func (r *records) Read(p []byte) (int, error) {
 			}
 			return n, nil
 		}
-		// TLS waits for the other side: what it has said must be on its way.
-		if r.pending() {
-			if err := r.answer(); err != nil {
+		// In a handshake TLS waits for the other side: what it has said must be
+		// on its way. Later it only answers key updates while it reads. That can
+		// wait for the next flush (RFC 8446 section 4.6.3), and must: a reader
+		// that wrote could be held up by a client that only talks.
+		if !r.shaken {
+			if err := r.flush(); err != nil {
 				return 0, err
 			}
 		}
@@ -87,6 +92,7 @@ func (r *records) fill() error {
 	if n > 0 {
 		return nil
 	}
+	r.ended = r.ended || err == io.EOF
 	if len(r.in) == 0 {
 		r.empty()
 	} else if err == io.EOF {
@@ -125,12 +131,6 @@ func (r *records) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (r *records) pending() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.out) > 0
-}
-
 // flush sends what TLS has written; it returns when that has gone out.
 func (r *records) flush() error {
 	r.turn.Lock()
@@ -154,18 +154,6 @@ func (r *records) flush() error {
 			return err
 		}
 	}
-}
-
-// answer sends what TLS wrote while reading. Should a writer be waiting for the
-// socket, it sends this too.
-func (r *records) answer() error {
-	r.mu.Lock()
-	busy := r.busy
-	r.mu.Unlock()
-	if busy {
-		return nil
-	}
-	return r.flush()
 }
 
 // release lets the connection be used like any other, over raw.

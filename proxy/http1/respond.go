@@ -70,8 +70,11 @@ func (c *conn) frame(x *exchange.Exchange) responseOptions {
 // discardable reports whether what is left of the upload can be thrown away
 // without waiting for it.
 func (c *conn) discardable(x *exchange.Exchange) bool {
-	_, local := x.Response.Body.(*exchange.Bytes)
-	return (local || x.Response.Body == nil) && !c.in.busy.Load() && c.in.err == nil && !c.in.expect && c.in.Whole()
+	if _, local := x.Response.Body.(*exchange.Bytes); !local && x.Response.Body != nil {
+		return false
+	}
+	c.in.closed.Store(true) // an upload that still runs reads no more from here on
+	return !c.in.busy.Load() && c.in.err == nil && !c.in.expect && c.in.Whole()
 }
 
 // deliver writes head and body through p. What the service has sent so far is

@@ -64,7 +64,7 @@ func (a *attempt) send() error {
 	if f.length == 0 {
 		return a.write(out)
 	}
-	u := &upload{a: a, body: x.Request.Body, chunked: f.chunked, left: f.length, trailer: &x.Request.Trailer, expects: x.Request.Expect}
+	u := &upload{l: l, body: x.Request.Body, chunked: f.chunked, left: f.length, trailer: &x.Request.Trailer, expects: x.Request.Expect}
 	// What has arrived goes out together with the head, and a body that proves
 	// malformed before anything was sent is none of the service's business.
 	for !u.expects && len(b.b)-len(out) >= 1<<10 && exchange.Ready(u.body) {
@@ -156,9 +156,10 @@ func (a *attempt) answered(f framing) error {
 	if a.upload != nil && a.upload.held() {
 		a.upload.refuse() // the client keeps its body
 	}
-	b := &outBody{l: l, x: x, upload: a.upload, left: f.length, chunked: f.chunked, untilClose: f.untilClose, reusable: !f.close}
 	x.Borrow(l.buf)
-	b.buf, l.buf = l.buf, nil
+	b := &l.buf.body // it lasts as long as the buffer is lent to x
+	*b = outBody{l: l, x: x, buf: l.buf, upload: a.upload, left: f.length, chunked: f.chunked, untilClose: f.untilClose, reusable: !f.close}
+	l.buf = nil
 	if f.length == 0 && !f.chunked && !f.untilClose {
 		b.finish()
 		return nil

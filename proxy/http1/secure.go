@@ -63,16 +63,18 @@ func (c *secureConn) handshake() error {
 	if ferr := c.wire.flush(); err == nil {
 		err = ferr
 	}
+	c.wire.shaken = true
 	return err
 }
+
+// truncated reports whether the end that Read came upon was the socket's and
+// not one that the other side has announced, which crypto/tls does not tell.
+func (c *secureConn) truncated() bool { return c.wire.ended }
 
 // Read implements net.Conn.
 func (c *secureConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.more = n == len(p)
-	if c.wire.pending() && err == nil {
-		err = c.wire.answer() // a KeyUpdate
-	}
 	return n, err
 }
 

@@ -20,7 +20,6 @@ func (c *conn) exchange(head []byte, fault *exchange.Fault) outcome {
 	c.buf.pin()
 	x := s.xs.Get().(*exchange.Exchange)
 	x.Start = c.host.now()
-	x.Begin(nil)
 	x.Engine, x.Alarm, x.Waiter = c, c.alarm, c.wait
 	f := c.fill(x, head, fault)
 	c.out.begin(&x.Request, f)

@@ -14,7 +14,7 @@ var errUnwanted = errors.New("http1: the request body is not wanted any more")
 
 // upload sends a request body beside the task that waits for the answer.
 type upload struct {
-	a       *attempt
+	l       *link
 	body    io.Reader
 	trailer *exchange.Fields
 	chunked bool
@@ -114,7 +114,7 @@ func (u *upload) run() {
 			u.cause = b.err
 			u.mu.Unlock()
 			// The service will wait for the rest; nobody has it.
-			u.a.l.interrupt()
+			u.l.interrupt()
 		}
 		return
 	}
@@ -134,7 +134,7 @@ func (u *upload) copy(p []byte) error {
 			return err
 		}
 		if len(piece) > 0 {
-			if _, err := u.a.l.nc.Write(piece); err != nil {
+			if _, err := u.l.nc.Write(piece); err != nil {
 				return err
 			}
 		}

@@ -107,11 +107,11 @@ func start(t *testing.T, name string, env map[string]string) *gateway {
 			if err != nil {
 				t.Errorf("the gateway did not end cleanly: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the gateway did not end")
 		}
 	})
-	return &gateway{t: t, base: "http://" + g.Addr("edge"), client: &http.Client{Transport: transport, Timeout: 10 * time.Second}}
+	return &gateway{t: t, base: "http://" + g.Addr("edge"), client: &http.Client{Transport: transport, Timeout: time.Minute}}
 }
 
 // answer is a response read to its end.

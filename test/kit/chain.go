@@ -127,7 +127,7 @@ routes:
 // awaitRoute waits until a call gets through the whole chain.
 func (c *Chain) awaitRoute() {
 	c.T.Helper()
-	Eventually(c.T, 30*time.Second, "the chain answers", func() error {
+	Eventually(c.T, 90*time.Second, "the chain answers", func() error {
 		status, body := c.Get("/orders/call?service=inventory&path=/ready", c.Token(nil))
 		if status != http.StatusOK || !strings.Contains(body, `"next_status":200`) {
 			return fmt.Errorf("%d %s", status, body)
@@ -155,7 +155,7 @@ sidecar:
   outbound: %q
   policy:
     allow: %s
-  check: {interval: 200ms}
+  check: {interval: 1s} # Consul takes it for sick after three of these without a word
 %sadmin: {address: %q}
 shutdown: {drain: 10s}
 %s%s%s%s`, name, s.App.Addr, s.Mesh, s.App.Outbound, allow, o.Sidecar, s.Admin, identity, discovery, services, o.SidecarTop)
@@ -215,7 +215,7 @@ func (c *Chain) Request(ctx context.Context, method, path, token string, h http.
 // Get asks the ingress and returns status and body; status 0 is an error, told
 // in the body.
 func (c *Chain) Get(path, token string) (int, string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	res, err := c.Request(ctx, http.MethodGet, path, token, nil, nil)
 	if err != nil {
@@ -232,7 +232,7 @@ func (c *Chain) Get(path, token string) (int, string) {
 // Echo asks the ingress and decodes what the app says it saw.
 func (c *Chain) Echo(path, token string, h http.Header) (int, Echo) {
 	c.T.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	res, err := c.Request(ctx, http.MethodGet, path, token, h, nil)
 	if err != nil {

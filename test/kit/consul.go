@@ -96,9 +96,18 @@ func consulBinary(t testing.TB) string {
 }
 
 // configure chooses ports and writes the agent's file. The ports stay the same
-// across restarts.
+// across restarts, so nobody may take one while the agent is away.
 func (c *Consul) configure() {
-	ports := FreePorts(c.t, 4)
+	var ports [4]int
+	for i := range ports {
+		_, port, err := net.SplitHostPort(FreeAddr(c.t))
+		if err == nil {
+			ports[i], err = strconv.Atoi(port)
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
 	c.http = ports[0]
 	hcl := fmt.Sprintf(`
 node_name   = "lintel-test"
@@ -136,21 +145,6 @@ acl {
 	}
 }
 
-// FreePorts are TCP ports of the loopback interface that nothing listens on.
-func FreePorts(t testing.TB, n int) []int {
-	t.Helper()
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatalf("kit: no free port: %v", err)
-		}
-		defer l.Close() // only together, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports
-}
-
 // start starts the agent until it takes registrations. An agent whose first
 // synchronisation with its catalog comes before there is a leader retries only
 // after 15 to 30 seconds; starting it once more is faster.
@@ -170,21 +164,21 @@ func (c *Consul) start() error {
 // awaitSync registers a service on the agent and sees it come and go in the catalog.
 func (c *Consul) awaitSync(patience time.Duration) bool {
 	const probe = "lintel-kit-probe"
-	if c.call(http.MethodPut, "/v1/agent/service/register", map[string]any{"Name": probe}, nil) != nil {
-		return false
-	}
-	for _, want := range []int{1, 0} {
+	for _, step := range []struct {
+		path string
+		body any
+		want int
+	}{{"/v1/agent/service/register", map[string]any{"Name": probe}, 1}, {"/v1/agent/service/deregister/" + probe, nil, 0}} {
+		asked := false
 		for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+			asked = asked || c.call(http.MethodPut, step.path, step.body, nil) == nil
 			var found []any
-			if c.Get("/v1/catalog/service/"+probe, &found) == nil && len(found) == want {
+			if asked && c.Get("/v1/catalog/service/"+probe, &found) == nil && len(found) == step.want {
 				break
 			}
 			if time.Now().After(deadline) {
 				return false
 			}
-		}
-		if want == 1 && c.call(http.MethodPut, "/v1/agent/service/deregister/"+probe, nil, nil) != nil {
-			return false
 		}
 	}
 	return true
@@ -339,7 +333,7 @@ func (c *Consul) call(method, path string, body, out any) error {
 		req.Header.Set("X-Consul-Token", ConsulToken)
 	}
 	req.Close = true // leaves no connection behind for a leak check to find
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err

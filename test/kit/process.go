@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ func Binary(t testing.TB) string {
 			return
 		}
 		binary.path = filepath.Join(dir, "lintel")
-		args := []string{"build", "-o", binary.path}
+		args := []string{"build", "-tags", buildTags, "-o", binary.path}
 		if os.Getenv("LINTEL_TEST_RACE") != "" {
 			args = append(args, "-race") // several times slower, so only when asked for
 		}
@@ -163,11 +164,11 @@ func (p *Process) Running() bool {
 // Ready waits until /readyz at admin answers 200.
 func (p *Process) Ready(admin string) *Process {
 	p.t.Helper()
-	Eventually(p.t, 30*time.Second, p.name+" is ready", func() error {
+	Eventually(p.t, 90*time.Second, p.name+" is ready", func() error {
 		if !p.Running() {
 			p.t.Fatalf("%s ended: %v\n%s", p.name, p.err, tail(p.Stderr.String()))
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
 		res, err := http.DefaultClient.Do(req)
@@ -200,19 +201,25 @@ func Eventually(t testing.TB, limit time.Duration, what string, check func() err
 	}
 }
 
-// ports are those that FreeAddr has given out.
+// ports are those that FreeAddr has given out, each with what claims it.
 var ports sync.Map
 
-// FreeAddr is a loopback address nothing listens on. It lies below the range
-// from which the system takes the ports of outgoing connections, so that none
-// of those gets in between.
+// FreeAddr is a loopback address nothing listens on, and that no other test
+// process is given. It lies below the range from which the system takes the
+// ports of outgoing connections, so that none of those gets in between.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(12000+rand.IntN(20000)))
-		if _, taken := ports.LoadOrStore(addr, true); taken {
+		port := strconv.Itoa(12000 + rand.IntN(20000))
+		if _, taken := ports.LoadOrStore(port, nil); taken {
 			continue
 		}
+		claim, err := claimPort(port)
+		if err != nil {
+			continue
+		}
+		ports.Store(port, claim) // held for as long as this process lives
+		addr := net.JoinHostPort("127.0.0.1", port)
 		if l, err := net.Listen("tcp", addr); err == nil {
 			_ = l.Close()
 			return addr
@@ -220,6 +227,15 @@ func FreeAddr(t testing.TB) string {
 	}
 	t.Fatal("kit: no free port found")
 	return ""
+}
+
+// claimPort keeps other test processes off a port that nobody listens on yet,
+// by a name that ends with this process. Only Linux has such names.
+func claimPort(port string) (io.Closer, error) {
+	if runtime.GOOS != "linux" {
+		return nil, nil
+	}
+	return net.Listen("unix", "@lintel-test-port-"+port)
 }
 
 // File writes text to a file of the test's and returns its path.

@@ -157,7 +157,7 @@ func TestVersionAndHealthTellByExitCode(t *testing.T) {
 	admin, probes := kit.FreeAddr(t), kit.FreeAddr(t)
 	app := kit.StartApp(t, "app", "")
 	file := kit.File(t, "lintel.yaml", strings.NewReplacer("127.0.0.1:8080", kit.FreeAddr(t), "127.0.0.1:9000", app.Addr).Replace(good)+
-		fmt.Sprintf("admin: {address: %q, probes: %q}\nshutdown: {delay: 3s}\n", admin, probes))
+		fmt.Sprintf("admin: {address: %q, probes: %q}\nshutdown: {delay: 15s}\n", admin, probes))
 	p := kit.Start(t, nil, "ingress", "-c", file).Ready(admin)
 	for _, addr := range []string{admin, probes} {
 		if code, out, says := run(t, nil, "health", "--address", addr); code != 0 || out != "ready\n" {
@@ -168,13 +168,13 @@ func TestVersionAndHealthTellByExitCode(t *testing.T) {
 		t.Errorf("the probes show the configuration: %d", status)
 	}
 	p.Signal(syscall.SIGTERM)
-	kit.Eventually(t, 2*time.Second, "health says draining", func() error {
+	kit.Eventually(t, 14*time.Second, "health says draining", func() error {
 		if code, _, says := run(t, nil, "health", "--address", probes); code != 1 || !strings.Contains(says, "draining") {
 			return fmt.Errorf("%d %s", code, says)
 		}
 		return nil
 	})
-	p.Wait(10 * time.Second)
+	p.Wait(time.Minute)
 	if code, _, says := run(t, nil, "health", "--address", admin); code != 1 || !strings.Contains(says, "is Lintel running") {
 		t.Errorf("health of nothing: %d %s", code, says)
 	}
@@ -200,7 +200,7 @@ func TestSidecarByFlagsAloneRegistersAndServes(t *testing.T) {
 	}
 	start("inventory", stock.Addr, "off", "--allow", "orders", "--check", "/health")
 	p, admin := start("orders", app.Addr, app.Outbound, "--upstream", "inventory="+local)
-	kit.Eventually(t, 20*time.Second, "Consul has both, passing", func() error {
+	kit.Eventually(t, time.Minute, "Consul has both, passing", func() error {
 		for _, s := range []string{"orders", "inventory"} {
 			if got, err := consulSees(consul, s); got != "passing" {
 				return fmt.Errorf("%s: %s, %v", s, got, err)
@@ -209,7 +209,7 @@ func TestSidecarByFlagsAloneRegistersAndServes(t *testing.T) {
 		return nil
 	})
 	var e kit.Echo
-	kit.Eventually(t, 20*time.Second, "orders reaches inventory", func() error {
+	kit.Eventually(t, time.Minute, "orders reaches inventory", func() error {
 		status, body, err := app.Ask(t.Context(), "inventory", "/by-host", http.Header{})
 		if err != nil || status != http.StatusOK {
 			return fmt.Errorf("%d %s %v", status, body, err)
@@ -226,21 +226,21 @@ func TestSidecarByFlagsAloneRegistersAndServes(t *testing.T) {
 		t.Errorf("a sidecar without --allow lets callers in: %d %s %v", status, body, err)
 	}
 	app.Stop()
-	kit.Eventually(t, 20*time.Second, "not ready without its app", func() error {
+	kit.Eventually(t, time.Minute, "not ready without its app", func() error {
 		r, err := readyz(admin)
 		if err == nil && (r.Code != http.StatusServiceUnavailable || !strings.HasPrefix(r.detail("app"), "ok=false")) {
 			err = fmt.Errorf("%d %s", r.Code, r.detail("app"))
 		}
 		return err
 	})
-	kit.Eventually(t, 20*time.Second, "Consul knows it", func() error {
+	kit.Eventually(t, time.Minute, "Consul knows it", func() error {
 		if got, err := consulSees(consul, "orders"); got != "failing" {
 			return fmt.Errorf("%s, %v", got, err)
 		}
 		return nil
 	})
 	p.Signal(syscall.SIGTERM)
-	if code := p.Wait(20 * time.Second); code != 0 {
+	if code := p.Wait(time.Minute); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if got, err := consulSees(consul, "orders"); got != "gone" {

@@ -41,7 +41,7 @@ func TestPolicyTowardsConsulFollowsAReload(t *testing.T) {
 		t.Helper()
 		kit.Replace(t, c.Orders.File, strings.Replace(c.Orders.Config, "allow: [{from: [ingress]}]", policy, 1))
 		c.Orders.Process.Signal(syscall.SIGHUP)
-		kit.Eventually(t, 15*time.Second, policy, func() error {
+		kit.Eventually(t, time.Minute, policy, func() error {
 			if status, body := c.Get("/orders/x", token); status != want {
 				return fmt.Errorf("%d %s", status, body)
 			}
@@ -70,7 +70,7 @@ func TestConsulIntentionsDecideAtRunTime(t *testing.T) {
 	}
 	answers := func(path string, want int, text string) {
 		t.Helper()
-		kit.Eventually(t, 15*time.Second, fmt.Sprintf("%s answers %d", path, want), func() error {
+		kit.Eventually(t, time.Minute, fmt.Sprintf("%s answers %d", path, want), func() error {
 			if status, body := c.Get(path, token); status != want || !strings.Contains(body, text) {
 				return fmt.Errorf("%d %s", status, body)
 			}
@@ -149,7 +149,7 @@ func TestForeignConnectCallersAreServedByPolicyForNoUser(t *testing.T) {
 	served := func(base string, tr http.RoundTripper) {
 		t.Helper()
 		var e kit.Echo
-		kit.Eventually(t, 20*time.Second, "a foreign caller is served", func() error {
+		kit.Eventually(t, time.Minute, "a foreign caller is served", func() error {
 			status, body := ask(base, tr)
 			if status != http.StatusOK {
 				return fmt.Errorf("%d %s", status, body)
@@ -168,7 +168,7 @@ func TestForeignConnectCallersAreServedByPolicyForNoUser(t *testing.T) {
 	if status, body := ask("https://"+c.Orders.Mesh, tr); status != http.StatusForbidden || !strings.Contains(body, "peer-denied") {
 		t.Errorf("denied by intention: %d %s", status, body)
 	}
-	kit.Eventually(t, 5*time.Second, "the reason is in the access log", func() error {
+	kit.Eventually(t, time.Minute, "the reason is in the access log", func() error {
 		if !strings.Contains(c.Orders.Process.Stdout.String(), "/svc/web may not") {
 			return errors.New("not yet")
 		}
@@ -215,7 +215,7 @@ func TestDemoRunsOnConsulTwice(t *testing.T) {
 			Ingress, Admin, Token string
 			Commands              []struct{ Name, Command, Expect string }
 		}
-		kit.Eventually(t, 60*time.Second, "the demo is ready", func() error {
+		kit.Eventually(t, 2*time.Minute, "the demo is ready", func() error {
 			if !p.Running() {
 				t.Fatalf("round %d: the demo ended: %s", round, p.Stderr.String())
 			}
@@ -235,7 +235,7 @@ func TestDemoRunsOnConsulTwice(t *testing.T) {
 			}
 		}
 		p.Signal(syscall.SIGINT)
-		if code := p.Wait(30 * time.Second); code != 0 {
+		if code := p.Wait(time.Minute); code != 0 {
 			t.Errorf("round %d: the demo ended with %d: %s", round, code, p.Stderr.String())
 		}
 		var services map[string]any

@@ -70,7 +70,7 @@ func (l *load) work(conf *tls.Config, s shot, keep bool) {
 }
 
 func (l *load) once(tr *http.Transport, s shot) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // not the load's: the last ones finish
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // not the load's: the last ones finish
 	defer cancel()
 	var body io.Reader
 	if s.body != "" {
@@ -105,10 +105,13 @@ func (l *load) once(tr *http.Transport, s shot) error {
 // during lets the load run for a while.
 func (l *load) during(d time.Duration) { time.Sleep(d) }
 
-// clean ends the load and fails the test unless every one of at least some
-// requests got its answer.
+// clean ends the load once it was at least some requests, and fails the test
+// unless every one got its answer. However slow the machine, it waits for them.
 func (l *load) clean(least int64) {
 	l.t.Helper()
+	for deadline := time.Now().Add(time.Minute); l.sent.Load() < least && time.Now().Before(deadline); {
+		l.during(10 * time.Millisecond)
+	}
 	l.stop()
 	l.workers.Wait()
 	if l.failed > 0 {

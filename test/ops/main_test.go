@@ -67,7 +67,7 @@ func mustReady(t testing.TB, admin string) readiness {
 
 // fetch asks over a connection of its own; code 0 is an error, told in the body.
 func fetch(addr, path string) (int, string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
@@ -133,7 +133,7 @@ func endpoints(admin, service string) ([]string, error) {
 // awaitEndpoints waits until a process has exactly n endpoints for a service.
 func awaitEndpoints(t testing.TB, admin, service string, n int) {
 	t.Helper()
-	kit.Eventually(t, 30*time.Second, fmt.Sprintf("%d endpoints of %s", n, service), func() error {
+	kit.Eventually(t, time.Minute, fmt.Sprintf("%d endpoints of %s", n, service), func() error {
 		got, err := endpoints(admin, service)
 		if err == nil && len(got) != n {
 			err = fmt.Errorf("found %v", got)
@@ -145,7 +145,7 @@ func awaitEndpoints(t testing.TB, admin, service string, n int) {
 // run runs lintel to its end.
 func run(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, kit.Binary(t), args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -161,7 +161,7 @@ func run(t testing.TB, env []string, args ...string) (code int, stdout, stderr s
 // awaitText waits until an output holds text.
 func awaitText(t testing.TB, o *kit.Output, text string) {
 	t.Helper()
-	kit.Eventually(t, 15*time.Second, "the output says "+text, func() error {
+	kit.Eventually(t, time.Minute, "the output says "+text, func() error {
 		if !strings.Contains(o.String(), text) {
 			return fmt.Errorf("not in %d bytes of output", len(o.String()))
 		}

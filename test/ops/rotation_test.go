@@ -23,7 +23,7 @@ import (
 
 // leafOf is the certificate that a mesh listener shows.
 func leafOf(addr string) (*x509.Certificate, error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 5 * time.Second},
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: 30 * time.Second},
 		Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}} // only looked at
 	conn, err := d.Dial("tcp", addr)
 	if err != nil {
@@ -42,16 +42,17 @@ func meshLoad(t testing.TB, c *kit.Chain) *load {
 
 func TestIdentityRotationFailsNoRequest(t *testing.T) {
 	t.Parallel()
-	c := kit.StartChain(t, kit.ChainOptions{TTL: 3 * time.Second})
+	c := kit.StartChain(t, kit.ChainOptions{TTL: 6 * time.Second}) // renewed after 3 s: leaves a slow machine 3 more
 	sse := openEvents(t, c, "/orders/ticks?n=110&every=100", c.Token(nil))
 	serials := map[string]bool{}
 	l := meshLoad(t, c)
-	for end := time.Now().Add(12 * time.Second); time.Now().Before(end); {
+	for began := time.Now(); len(serials) < 4 && time.Since(began) < time.Minute; {
+		asked := time.Now()
 		if leaf, err := leafOf(c.Orders.Mesh); err != nil {
 			t.Errorf("handshake with the sidecar: %v", err)
 		} else {
 			serials[leaf.SerialNumber.String()] = true
-			if time.Now().After(leaf.NotAfter) {
+			if asked.After(leaf.NotAfter) {
 				t.Errorf("the sidecar shows a certificate that ended at %s", leaf.NotAfter)
 			}
 		}
@@ -62,7 +63,7 @@ func TestIdentityRotationFailsNoRequest(t *testing.T) {
 	}
 	l.clean(500)
 	if len(serials) < 4 {
-		t.Errorf("%d certificates in 12 s, want at least 4", len(serials))
+		t.Errorf("%d certificates in a minute, want at least 4", len(serials))
 	}
 }
 
@@ -103,7 +104,7 @@ func TestConsulRootRotationFailsNoRequest(t *testing.T) {
 		}
 	}
 	for _, s := range []*kit.Side{c.Orders, c.Inventory} {
-		kit.Eventually(t, 60*time.Second, "a leaf of the new root", func() error {
+		kit.Eventually(t, 2*time.Minute, "a leaf of the new root", func() error {
 			leaf, err := leafOf(s.Mesh)
 			if err != nil {
 				return err
@@ -121,9 +122,9 @@ func TestConsulRootRotationFailsNoRequest(t *testing.T) {
 
 func TestExpiredIdentityFailsClosed(t *testing.T) {
 	t.Parallel()
-	c := kit.StartChain(t, kit.ChainOptions{TTL: 3 * time.Second})
+	c := kit.StartChain(t, kit.ChainOptions{TTL: 6 * time.Second})
 	// The Workload API of orders' sidecar is ours, with the CA that the others share.
-	ca, err := mtls.OpenCA(mtls.CAConfig{Dir: c.CADir, TTL: 3 * time.Second})
+	ca, err := mtls.OpenCA(mtls.CAConfig{Dir: c.CADir, TTL: 6 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func TestExpiredIdentityFailsClosed(t *testing.T) {
 	}
 	api := serve()
 	c.Orders.Process.Kill()
-	text := strings.Replace(c.Orders.Config, fmt.Sprintf("source: embedded\n  embedded: {dir: %q, ttl: 3s}", c.CADir),
+	text := strings.Replace(c.Orders.Config, fmt.Sprintf("source: embedded\n  embedded: {dir: %q, ttl: 6s}", c.CADir),
 		fmt.Sprintf("source: workload-api\n  socket: %q", "unix://"+socket), 1)
 	if text == c.Orders.Config {
 		t.Fatal("the identity section was not replaced")
@@ -158,10 +159,10 @@ func TestExpiredIdentityFailsClosed(t *testing.T) {
 		}
 		return nil
 	}
-	kit.Eventually(t, 20*time.Second, "the chain works", works)
+	kit.Eventually(t, time.Minute, "the chain works", works)
 
 	_ = api.Close()
-	kit.Eventually(t, 10*time.Second, "not ready", func() error {
+	kit.Eventually(t, time.Minute, "not ready", func() error {
 		r, err := readyz(c.Orders.Admin)
 		if err == nil && (r.Code != http.StatusServiceUnavailable || !strings.HasPrefix(r.detail("identity"), "ok=false")) {
 			err = fmt.Errorf("%d %s", r.Code, r.detail("identity"))
@@ -178,7 +179,7 @@ func TestExpiredIdentityFailsClosed(t *testing.T) {
 	if n := c.Orders.App.Requests.Load() - asked; n > 0 {
 		t.Errorf("%d requests reached the app of a sidecar without an identity", n)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	before := c.Inventory.App.Requests.Load()
 	status, body, err := c.Orders.App.Ask(ctx, "inventory", "/refused", http.Header{})
@@ -193,7 +194,7 @@ func TestExpiredIdentityFailsClosed(t *testing.T) {
 	}
 
 	serve()
-	kit.Eventually(t, 20*time.Second, "the chain works again", works)
+	kit.Eventually(t, time.Minute, "the chain works again", works)
 	if r := mustReady(t, c.Orders.Admin); r.Code != http.StatusOK {
 		t.Errorf("readyz %d %s", r.Code, r.detail("identity"))
 	}

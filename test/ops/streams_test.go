@@ -23,7 +23,7 @@ type events struct {
 
 func openEvents(t testing.TB, c *kit.Chain, path, token string) *events {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	res, err := c.Request(ctx, http.MethodGet, path, token, nil, nil)
 	if err != nil {
@@ -67,7 +67,7 @@ func (e *events) all(n int) error {
 
 func openSocket(t testing.TB, c *kit.Chain, path string) *websocket.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, "ws://"+c.Edge+path, nil)
 	if err != nil {
@@ -79,7 +79,7 @@ func openSocket(t testing.TB, c *kit.Chain, path string) *websocket.Conn {
 
 // say sends text and expects it back.
 func say(ws *websocket.Conn, text string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := ws.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
 		return err

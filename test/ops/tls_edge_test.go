@@ -103,7 +103,7 @@ services:
 	pool.AddCert(ca.cert)
 	conf := func(name string) *tls.Config { return &tls.Config{RootCAs: pool, ServerName: name} }
 	shake := func(conf *tls.Config) (tls.ConnectionState, error) {
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", addr, conf)
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 30 * time.Second}, "tcp", addr, conf)
 		if err != nil {
 			return tls.ConnectionState{}, err
 		}
@@ -170,7 +170,7 @@ services:
 			shot{method: http.MethodPost, url: "https://" + addr + "/b", body: "payload", expect: `"body":"payload"`})
 		for range 2 {
 			fresh := put("two.test") // the two files are not replaced in one instant
-			kit.Eventually(t, 15*time.Second, "the new certificate", func() error {
+			kit.Eventually(t, time.Minute, "the new certificate", func() error {
 				if got := serial("two.test"); got != fresh {
 					return fmt.Errorf("certificate %d, want %d", got, fresh)
 				}

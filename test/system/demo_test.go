@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"lintel.dev/lintel/test/kit"
 )
@@ -31,7 +30,7 @@ func startDemo(t *testing.T, args ...string) (p *kit.Process, tmp string) {
 func interrupt(t *testing.T, p *kit.Process, tmp string) {
 	t.Helper()
 	p.Signal(syscall.SIGINT)
-	if code := p.Wait(10 * time.Second); code != 0 {
+	if code := p.Wait(limit); code != 0 {
 		t.Errorf("exit code %d after SIGINT, want 0", code)
 	}
 	left, err := filepath.Glob(filepath.Join(tmp, "*"))
@@ -44,7 +43,7 @@ func TestDemoPrintsCommandsThatShowWhatTheySay(t *testing.T) {
 	t.Parallel()
 	p, tmp := startDemo(t, "--output", "json")
 	var ready demoReady
-	kit.Eventually(t, 30*time.Second, "the demo says it is ready", func() error {
+	kit.Eventually(t, limit, "the demo says it is ready", func() error {
 		line, _, whole := strings.Cut(p.Stdout.String(), "\n")
 		if !whole {
 			if !p.Running() {
@@ -83,7 +82,7 @@ func TestDemoPrintsCommandsThatShowWhatTheySay(t *testing.T) {
 func TestDemoTellsAPersonWhatToTry(t *testing.T) {
 	t.Parallel()
 	p, tmp := startDemo(t)
-	kit.Eventually(t, 30*time.Second, "the demo says it is ready", func() error {
+	kit.Eventually(t, limit, "the demo says it is ready", func() error {
 		if !strings.Contains(p.Stdout.String(), "Ctrl-C stops everything.") {
 			return errors.New("not yet")
 		}

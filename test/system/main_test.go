@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // limit bounds every wait on a program.
-const limit = 20 * time.Second
+const limit = time.Minute
 
 func bounded(t testing.TB) context.Context {
 	t.Helper()

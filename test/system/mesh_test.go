@@ -124,10 +124,10 @@ func (m *meshConn) hop(token string, change func(*txntoken.HopClaims)) string {
 	return s
 }
 
-// mint makes a Txn-Token as Lintel does.
+// mint makes a Txn-Token as Lintel does, but one that outlives the slowest test.
 func (w *workload) mint(t testing.TB, r txntoken.MintRequest) *exchange.Txn {
 	t.Helper()
-	m, err := txntoken.NewMinter(w, txntoken.MinterConfig{})
+	m, err := txntoken.NewMinter(w, txntoken.MinterConfig{Lifetime: txntoken.MaxTxnLifetime})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func (w *workload) forge(t testing.TB, change map[string]any) string {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	claims := jwt.MapClaims{"iss": w.id, "aud": mtls.DefaultTrustDomain, "iat": now.Unix(), "exp": now.Add(15 * time.Second).Unix(),
+	claims := jwt.MapClaims{"iss": w.id, "aud": mtls.DefaultTrustDomain, "iat": now.Unix(), "exp": now.Add(txntoken.MaxTxnLifetime).Unix(),
 		"txn": txntoken.NewID(), "sub": "ada", "scope": "", "req_wl": w.id, "tctx": map[string]any{"roles": []string{"admin"}}}
 	maps.Copy(claims, change)
 	tok := jwt.NewWithClaims(jwt.SigningMethodES256, claims)

@@ -13,9 +13,8 @@ import (
 )
 
 var (
-	errInUse   = errors.New("another task is waiting in the same call")
-	errNoTask  = errors.New("this would wait, which only a task can")
-	errNotBusy = errors.New("the connection is idle or closed")
+	errInUse  = errors.New("another task is waiting in the same call")
+	errNoTask = errors.New("this would wait, which only a task can")
 )
 
 // The states of a connection.
@@ -219,63 +218,6 @@ func (c *Conn) review() {
 	}
 }
 
-// check wakes who waits if its deadline has passed.
-func (c *Conn) check(deadline int64, t **Task) {
-	switch {
-	case deadline == 0:
-	case deadline <= c.loop.ns:
-		c.wake(t)
-	default:
-		c.timer.link(deadline)
-	}
-}
-
-// since is t counted from epoch, 0 for the zero time, which is none.
-func since(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	if t.Round(0) == t { // a wall clock's time: what it is from now
-		return max(int64(time.Since(epoch)+time.Until(t)), 1)
-	}
-	return max(int64(t.Sub(epoch)), 1)
-}
-
-// SetDeadline implements net.Conn. From any goroutine, like the other two. It
-// interrupts who is waiting. Setting one is a store: the wheel is only touched
-// when somebody waits.
-func (c *Conn) SetDeadline(t time.Time) error {
-	_ = c.SetReadDeadline(t)
-	return c.SetWriteDeadline(t)
-}
-
-// SetReadDeadline implements net.Conn.
-func (c *Conn) SetReadDeadline(t time.Time) error {
-	if nc := c.outside.Load(); nc != nil {
-		return (*nc).SetReadDeadline(t)
-	}
-	return c.setDeadline(&c.readBy, readWaits, t)
-}
-
-// SetWriteDeadline implements net.Conn.
-func (c *Conn) SetWriteDeadline(t time.Time) error {
-	if nc := c.outside.Load(); nc != nil {
-		return (*nc).SetWriteDeadline(t)
-	}
-	return c.setDeadline(&c.writeBy, writeWaits, t)
-}
-
-func (c *Conn) setDeadline(which *atomic.Int64, waits uint32, t time.Time) error {
-	if c.closed.Load() {
-		return c.failed("set", net.ErrClosed)
-	}
-	which.Store(since(t))
-	if c.waits.Load()&waits != 0 {
-		c.loop.post(item{conn: c})
-	}
-	return nil
-}
-
 // LocalAddr implements net.Conn.
 func (c *Conn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(c.local) }
 
@@ -294,45 +236,6 @@ func (c *Conn) failed(op string, err error) error {
 		err = os.NewSyscallError(op, errno)
 	}
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
-}
-
-// Detach takes the connection off the loop and returns it as one of Go's own, on
-// the runtime's poller; deadlines stay. The Conn's methods go on working, from any
-// goroutine but not from tasks, since now they block: whoever was made on top of
-// it (a tls.Conn) needs to know nothing. From a task, while no other uses it.
-func (c *Conn) Detach() (net.Conn, error) {
-	switch {
-	case c.state != busy || c.closed.Load():
-		return nil, c.failed("detach", errNotBusy)
-	case c.reader != nil || c.writer != nil:
-		return nil, c.failed("detach", errInUse)
-	}
-	// FileConn duplicates the descriptor, and epoll forgets one only when its last
-	// duplicate is closed, so it is removed expressly.
-	if err := unix.EpollCtl(c.loop.epfd, unix.EPOLL_CTL_DEL, c.fd, nil); err != nil {
-		return nil, c.failed("detach", err)
-	}
-	c.state = moved
-	c.loop.wheel.remove(&c.timer)
-	c.loop.forget(c)
-	f := os.NewFile(uintptr(c.fd), "tcp")
-	nc, err := net.FileConn(f)
-	_ = f.Close()
-	if err != nil {
-		c.closed.Store(true)
-		return nil, c.failed("detach", err)
-	}
-	if d := c.readBy.Load(); d != 0 {
-		_ = nc.SetReadDeadline(epoch.Add(time.Duration(d)))
-	}
-	if d := c.writeBy.Load(); d != 0 {
-		_ = nc.SetWriteDeadline(epoch.Add(time.Duration(d)))
-	}
-	c.outside.Store(&nc)
-	if c.closed.Load() { // meanwhile, by somebody who saw no outside yet
-		_ = nc.Close()
-	}
-	return nc, nil
 }
 
 // CloseWrite ends our half.

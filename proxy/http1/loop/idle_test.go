@@ -113,58 +113,63 @@ func TestExpired(t *testing.T) {
 	}
 }
 
-// Traffic moves the deadline, and while the connection is busy there is none.
+// An idle deadline that passes while the connection is busy is nothing.
 func TestExpiredNotWhileBusy(t *testing.T) {
 	g := newGroup(t, 1)
 	expired := make(chan struct{}, 1)
-	release := make(chan struct{})
+	conns := make(chan *Conn, 1)
 	h := &funcs{expired: func(c *Conn) { _ = c.Close(); expired <- struct{}{} }}
-	h.ready = func(c *Conn) bool {
-		c.Loop().Await(func() { <-release })
-		c.IdleUntil(c.Loop().Now().Add(10 * time.Millisecond))
-		return echo(c)
-	}
 	addr := serve(t, g, func(c *Conn) Handler {
-		c.IdleUntil(c.Loop().Now().Add(time.Second))
+		conns <- c
 		return h
 	})
 	nc := dial(t, addr)
-	_, _ = nc.Write([]byte("x"))
-	time.Sleep(1500 * time.Millisecond) // past the first deadline
+	c := within(t, "the connection", conns)
+	l := c.Loop()
+	l.Post(func() {
+		c.IdleUntil(l.Now().Add(20 * time.Millisecond))
+		if !c.Busy() {
+			t.Error("an idle connection cannot be used")
+		}
+	})
+	eventually(t, "the wheel has come by", func() bool {
+		return look(t, l, func() bool { return c.state == busy && c.timer.tick == 0 })
+	})
 	select {
 	case <-expired:
 		t.Fatal("Expired ran while the connection was busy")
 	default:
 	}
-	close(release)
-	if _, err := io.ReadFull(nc, make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	do(t, l, func() {
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Error(err)
+		}
+		c.Idle(l.Now().Add(10 * time.Millisecond))
+	})
 	within(t, "Expired", expired)
+	if b, err := io.ReadAll(nc); string(b) != "x" || err != nil {
+		t.Errorf("read %q, %v", b, err)
+	}
 }
 
 func TestHangupWhileBusy(t *testing.T) {
 	g := newGroup(t, 1)
-	type hung struct{ half, dead bool }
-	hangups := make(chan hung, 10)
-	h := &funcs{hangup: func(c *Conn) {
-		half, dead := c.Hung()
-		hangups <- hung{half, dead}
-	}}
+	hangups := 0
+	var me *Task
+	h := &funcs{hangup: func(c *Conn) { hangups++; me.Unpark() }}
 	began := make(chan struct{}, 1)
 	h.ready = func(c *Conn) bool {
 		b := make([]byte, 100)
 		if _, err := c.Read(b); err != nil {
 			t.Error(err)
 		}
+		me = c.Loop().Running()
 		began <- struct{}{}
-		first := <-func() chan hung {
-			ch := make(chan hung, 1)
-			c.Loop().Await(func() { ch <- within(t, "Hangup", hangups) })
-			return ch
-		}()
-		if !first.half || first.dead {
-			t.Errorf("Hung says %+v after the other side ended its half", first)
+		for hangups == 0 {
+			me.Park()
+		}
+		if half, dead := c.Hung(); !half || dead {
+			t.Errorf("Hung says %v, %v after the other side ended its half", half, dead)
 		}
 		if n, err := c.Read(b); n != 0 || err != io.EOF {
 			t.Errorf("read %d, %v; want EOF", n, err)

@@ -1,10 +1,8 @@
 package loop
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -12,7 +10,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,20 +83,6 @@ type Loop struct {
 	watch     watchdog
 }
 
-// slot is how epoll's events find their connection. Its generation tells a late
-// event from one for the slot's next connection.
-type slot struct {
-	conn *Conn
-	gen  uint32
-}
-
-// item is something another goroutine, or a task, wants done by the loop.
-type item struct {
-	task *Task // to be resumed
-	conn *Conn // to be looked at: it was closed or got a deadline
-	f    func()
-}
-
 // New starts event loops.
 func New(cfg Config) (*Group, error) {
 	if cfg.Loops <= 0 {
@@ -152,20 +135,6 @@ func newLoop(log *slog.Logger) (*Loop, error) {
 // Loops are the group's event loops.
 func (g *Group) Loops() []*Loop { return g.loops }
 
-// Close closes all connections and ends the loops once their tasks have ended;
-// what those still do with connections fails. Functions handed to Await are
-// waited for. It must not be called on a loop. Handlers are told nothing.
-func (g *Group) Close() {
-	g.once.Do(func() {
-		for _, l := range g.loops {
-			l.Post(l.close)
-		}
-	})
-	for _, l := range g.loops {
-		<-l.done
-	}
-}
-
 // least is the loop with the fewest connections.
 func (g *Group) least() *Loop {
 	first := int(g.turn.Add(1))
@@ -177,17 +146,6 @@ func (g *Group) least() *Loop {
 	}
 	best.load.Add(1)
 	return best
-}
-
-// close runs on the loop.
-func (l *Loop) close() {
-	l.closing = true
-	l.giveUp = l.ns + int64(closeGrace)
-	for _, s := range l.slots {
-		if s.conn != nil {
-			_ = s.conn.Close()
-		}
-	}
 }
 
 // run takes turns until the loop is closed and its last task has ended.
@@ -241,63 +199,6 @@ func (l *Loop) turn() (over bool) {
 	return false
 }
 
-// tick takes the time.
-func (l *Loop) tick() {
-	l.clock = time.Now()
-	l.ns = int64(l.clock.Sub(epoch))
-}
-
-// Now is the time at which the current turn began. On the loop only.
-func (l *Loop) Now() time.Time { return l.clock }
-
-// sleep waits in Go's poller for an event, a post or the next timer. The
-// callback looks before it waits, so there is no need to before.
-func (l *Loop) sleep() {
-	var until int64
-	if tick, any := l.wheel.next(); any {
-		until = max(tick<<tickBits, 1)
-	}
-	if l.closing && l.ns < l.giveUp && (until == 0 || l.giveUp < until) {
-		until = l.giveUp
-	}
-	// An earlier deadline may stay: the loop wakes up once for nothing.
-	if l.armed < 0 || until != 0 && (l.armed == 0 || until < l.armed) {
-		var t time.Time
-		if until != 0 {
-			t = epoch.Add(time.Duration(until))
-		}
-		if err := l.poll.SetReadDeadline(t); err != nil {
-			l.log.Error("loop: setting the poller's deadline", "error", err)
-		}
-		l.armed = until
-	}
-	l.asleep.Store(true)
-	if l.pending.Load() { // whoever posted before may not have seen that we sleep
-		l.asleep.Store(false)
-		l.ready = l.epollWait()
-		return
-	}
-	err := l.raw.Read(l.look)
-	l.asleep.Store(false)
-	if err != nil {
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			l.log.Error("loop: waiting for events", "error", err)
-			time.Sleep(time.Millisecond) // never seen; do not spin
-		}
-		l.armed = -1
-		l.ready = l.epollWait()
-	}
-}
-
-// epollWait asks, without waiting.
-func (l *Loop) epollWait() int {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epfd), uintptr(unsafe.Pointer(&l.events[0])), eventBatch, 0, 0, 0)
-	if errno != 0 {
-		return 0 // EINTR
-	}
-	return int(n)
-}
-
 // letOthers gives other goroutines of a busy process the thread: there may be
 // only one.
 func (l *Loop) letOthers() {
@@ -311,48 +212,6 @@ func (l *Loop) letOthers() {
 	}
 }
 
-// Post has f run on the loop soon, not as a task. From any goroutine. After the
-// group was closed it is not run, and Post returns false.
-func (l *Loop) Post(f func()) bool { return l.post(item{f: f}) }
-
-func (l *Loop) post(it item) bool {
-	l.mu.Lock()
-	if l.ended {
-		l.mu.Unlock()
-		return false
-	}
-	l.posts = append(l.posts, it)
-	l.pending.Store(true)
-	l.mu.Unlock()
-	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
-		// Waking it this way costs no system call. Should it come too late, when
-		// the loop has been woken otherwise, it wakes up once for nothing.
-		_ = l.poll.SetReadDeadline(longAgo)
-	}
-	return true
-}
-
-func (l *Loop) takePosts() {
-	if !l.pending.Load() {
-		return
-	}
-	l.mu.Lock()
-	l.taken, l.posts = l.posts, l.taken[:0]
-	l.pending.Store(false)
-	l.mu.Unlock()
-	for i, it := range l.taken {
-		l.taken[i] = item{}
-		switch {
-		case it.task != nil:
-			l.runq.push(it.task)
-		case it.conn != nil:
-			it.conn.review()
-		default:
-			l.guarded("posted function", it.f)
-		}
-	}
-}
-
 // guarded runs f so that its panic costs nothing else.
 func (l *Loop) guarded(what string, f func()) {
 	defer func() {
@@ -361,111 +220,4 @@ func (l *Loop) guarded(what string, f func()) {
 		}
 	}()
 	f()
-}
-
-// wound reports whether a loop that is being closed has come to its end.
-func (l *Loop) wound() bool {
-	if l.tasks > 0 && l.ns >= l.giveUp {
-		l.unwind()
-	}
-	if l.tasks > 0 {
-		return false
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ended = len(l.posts) == 0
-	return l.ended
-}
-
-// unwind ends tasks that wait for others which no longer come: their deferred
-// functions run.
-func (l *Loop) unwind() {
-	for i := len(l.inUse) - 1; i >= 0; i-- {
-		if i >= len(l.inUse) {
-			continue
-		}
-		co := l.inUse[i]
-		t := co.task
-		if t == nil || !t.waiting || t.ended {
-			continue
-		}
-		t.waiting = false
-		l.running = t
-		co.stop()
-		co.exit = true
-		l.settle()
-	}
-}
-
-// Await runs f on an ordinary goroutine while the task waits and others run. A
-// panic in f is raised again in the task.
-func (l *Loop) Await(f func()) {
-	t := l.mustRun("Await")
-	l.lent = true
-	var panicked any
-	returned := false
-	go func() {
-		defer l.post(item{task: t})
-		defer func() {
-			if panicked = recover(); panicked != nil {
-				l.log.Error("loop: panic in an awaited function", "panic", panicked, "stack", string(debug.Stack()))
-			}
-		}()
-		f()
-		returned = true
-	}()
-	t.suspend()
-	switch {
-	case panicked != nil:
-		panic(panicked)
-	case !returned:
-		panic("loop: the awaited function called runtime.Goexit")
-	}
-}
-
-// register takes a descriptor up.
-func (l *Loop) register(c *Conn) error {
-	if l.closing {
-		return net.ErrClosed
-	}
-	if n := len(l.free); n > 0 {
-		c.slot = l.free[n-1]
-		l.free = l.free[:n-1]
-	} else {
-		c.slot = uint32(len(l.slots))
-		l.slots = append(l.slots, slot{})
-	}
-	s := &l.slots[c.slot]
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(c.slot), Pad: int32(s.gen)}
-	if err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, c.fd, &ev); err != nil {
-		l.free = append(l.free, c.slot)
-		return os.NewSyscallError("epoll_ctl", err)
-	}
-	s.conn = c
-	return nil
-}
-
-// forget gives a connection's slot back.
-func (l *Loop) forget(c *Conn) {
-	s := &l.slots[c.slot]
-	s.conn = nil
-	s.gen++
-	l.free = append(l.free, c.slot)
-	l.load.Add(-1)
-}
-
-// dispatch tells connections what happened to them.
-func (l *Loop) dispatch() {
-	for i := range l.events[:l.ready] {
-		ev := &l.events[i]
-		if ev.Fd < 0 {
-			if a := l.acceptors[^ev.Fd]; a != nil {
-				a.run()
-			}
-			continue
-		}
-		if s := &l.slots[ev.Fd]; s.conn != nil && s.gen == uint32(ev.Pad) {
-			s.conn.happened(ev.Events)
-		}
-	}
 }
