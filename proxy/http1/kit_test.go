@@ -313,17 +313,17 @@ func (w *talker) keys(t *testing.T) {
 }
 
 // say sends one record of application data.
-func (w *talker) say(t *testing.T, s string) { w.record(t, 23, []byte(s)) }
+func (w *talker) say(s string) error { return w.record(23, []byte(s)) }
 
 // updateKey asks the other side to update its key, too.
-func (w *talker) updateKey(t *testing.T) {
-	w.record(t, 22, []byte{24, 0, 0, 1, 1})
+func (w *talker) updateKey(t *testing.T) error {
+	err := w.record(22, []byte{24, 0, 0, 1, 1})
 	w.secret = w.expand(t, "traffic upd", sha256.Size)
 	w.keys(t)
+	return err
 }
 
-func (w *talker) record(t *testing.T, kind byte, p []byte) {
-	t.Helper()
+func (w *talker) record(kind byte, p []byte) error {
 	nonce := bytes.Clone(w.iv)
 	for i := range 8 {
 		nonce[4+i] ^= byte(w.seq >> (56 - 8*i))
@@ -331,7 +331,6 @@ func (w *talker) record(t *testing.T, kind byte, p []byte) {
 	w.seq++
 	n := len(p) + 1 + w.aead.Overhead()
 	head := []byte{23, 3, 3, byte(n >> 8), byte(n)}
-	if _, err := w.raw.Write(w.aead.Seal(head, nonce, append(bytes.Clone(p), kind), head)); err != nil {
-		t.Fatalf("a record was not taken: %v", err)
-	}
+	_, err := w.raw.Write(w.aead.Seal(head, nonce, append(bytes.Clone(p), kind), head))
+	return err
 }

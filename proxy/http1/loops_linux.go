@@ -260,27 +260,39 @@ func (a *alarm) ring() {
 type taskMutex struct {
 	l       *loop.Loop
 	held    bool
-	waiting []*loop.Task
+	waiting []*turn
+}
+
+// turn is one waiting Lock. Unlock hands the mutex over by setting yours: Park
+// may return for other reasons.
+type turn struct {
+	task  *loop.Task
+	yours bool
 }
 
 func (h *looping) mutex() sync.Locker { return &taskMutex{l: h.l} }
 
 // Lock implements sync.Locker.
 func (m *taskMutex) Lock() {
-	for m.held {
-		t := m.l.Running()
-		m.waiting = append(m.waiting, t)
-		t.Park()
+	if !m.held {
+		m.held = true
+		return
 	}
-	m.held = true
+	t := &turn{task: m.l.Running()}
+	m.waiting = append(m.waiting, t)
+	for !t.yours {
+		t.task.Park()
+	}
 }
 
 // Unlock implements sync.Locker.
 func (m *taskMutex) Unlock() {
-	m.held = false
-	if len(m.waiting) > 0 {
-		t := m.waiting[0]
-		m.waiting = m.waiting[1:]
-		t.Unpark()
+	if len(m.waiting) == 0 {
+		m.held = false
+		return
 	}
+	t := m.waiting[0]
+	m.waiting = m.waiting[1:]
+	t.yours = true
+	t.task.Unpark()
 }

@@ -346,7 +346,7 @@ func (c *soakClient) exchange(a ask) bool {
 	sent := make(chan error, 1)
 	go func(r *rand.Rand) { sent <- (&soakClient{r: r, conn: c.conn}).write(a.bytes()) }(rand.New(rand.NewPCG(c.r.Uint64(), 0)))
 	goesOn := c.answer(a)
-	if err := <-sent; err != nil {
+	if err := <-sent; err != nil && goesOn {
 		c.k.t.Errorf("sending %x: %v", a.id, err)
 	}
 	return goesOn

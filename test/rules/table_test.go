@@ -69,4 +69,5 @@ var doors = []struct {
 	{"google.golang.org/grpc", []string{"mtls", "sidecar", "tracing"}, "the Workload API, the app's gRPC health check, the OTLP exporter; gRPC that is proxied is plain HTTP/2"},
 	{"golang.org/x/net/http/httpguts", []string{"admin", "proxy/nethttp"}, "what is a valid header field"},
 	{"golang.org/x/time/rate", []string{"discovery"}, "paces questions to Consul"},
+	{"golang.org/x/sys/unix", []string{"proxy/http1", "proxy/http1/loop"}, "epoll, splice and raw sockets are the HTTP/1.1 engine's"},
 }
