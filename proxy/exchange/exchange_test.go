@@ -169,7 +169,10 @@ func TestSleepAndAwaitEndWithTheExchange(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := false
-	x.Waiter = func(c context.Context, wait func(context.Context) error) error { used = c == x.Context(); return wait(c) }
+	x.Waiter = func(c context.Context, wait func(context.Context) error) error {
+		used = c == x.Context()
+		return wait(c)
+	}
 	if err := x.Await(func(context.Context) error { return gone }); err != gone || !used {
 		t.Fatal(err, used)
 	}

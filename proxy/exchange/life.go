@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -10,8 +11,9 @@ import (
 // that who ends it too late ends nothing else. A context is only made when
 // somebody asks for one: most exchanges are forwarded without.
 type Life struct {
-	mu     sync.Mutex
 	parent context.Context // nil: nothing above it
+	over   atomic.Bool     // ended, to be seen without a lock
+	mu     sync.Mutex
 	ended  bool
 	cause  error // why it ended; nil when it simply was over
 	ctx    context.Context
@@ -99,6 +101,7 @@ func (l *Life) Cancel(cause error) {
 		return
 	}
 	l.ended, l.cause = true, cause
+	l.over.Store(true)
 	cancel, first, more := l.cancel, l.first, l.more
 	l.first, l.more = nil, nil
 	l.mu.Unlock()
@@ -115,6 +118,9 @@ func (l *Life) Cancel(cause error) {
 
 // Ended is Exchange.Ended.
 func (l *Life) Ended() error {
+	if l.parent == nil && !l.over.Load() {
+		return nil // asked several times per exchange
+	}
 	l.mu.Lock()
 	ended, cause, above := l.ended, l.cause, l.ctx
 	if above == nil {

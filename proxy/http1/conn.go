@@ -62,10 +62,16 @@ type conn struct {
 	wait      waiter
 	early     func(int, *exchange.Fields)
 
-	mu   sync.Mutex
-	life *exchange.Life // of the exchange in hand
-	half time.Time      // since when the client's half is seen to have ended
-	dead bool
+	life atomic.Pointer[exchange.Life] // of the exchange in hand
+	dead atomic.Bool                   // cut off
+	half halfClosed                    // the sweep's own
+}
+
+// halfClosed is since when a client's half is seen to have ended, and during
+// which exchange.
+type halfClosed struct {
+	life  *exchange.Life
+	since time.Time
 }
 
 func (s *server) newConn(raw net.Conn, h host) *conn {
@@ -359,11 +365,8 @@ func (c *conn) goAway() {
 
 // cut ends the connection now, from any goroutine.
 func (c *conn) cut() {
-	c.mu.Lock()
-	life := c.life
-	c.dead = true
-	c.mu.Unlock()
-	if life != nil {
+	c.dead.Store(true)
+	if life := c.life.Load(); life != nil {
 		life.Cancel(errCut)
 	}
 	_ = c.raw.Close()
@@ -377,23 +380,17 @@ var (
 
 // left is told that the client has ended its half or is gone altogether.
 func (c *conn) left() {
-	c.mu.Lock()
-	life := c.life
-	c.mu.Unlock()
-	if life != nil {
+	if life := c.life.Load(); life != nil {
 		life.Cancel(errLeft)
 	}
 }
 
 // hold says which exchange is in hand.
 func (c *conn) hold(l *exchange.Life) {
-	c.mu.Lock()
-	c.life, c.half = l, time.Time{}
-	dead := c.dead
-	c.mu.Unlock()
+	c.life.Store(l)
 	switch {
 	case l == nil:
-	case dead:
+	case c.dead.Load():
 		l.Cancel(errCut)
 	case hung(c.raw):
 		c.leaving()

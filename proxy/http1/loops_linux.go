@@ -120,9 +120,7 @@ func (lc *loopConn) Hangup(*loop.Conn) { (*conn)(lc).leaving() }
 
 // leaving cancels the exchange in hand after a while.
 func (c *conn) leaving() {
-	c.mu.Lock()
-	life := c.life
-	c.mu.Unlock()
+	life := c.life.Load()
 	if h, looped := c.host.(*looping); looped && life != nil && !c.tunnelled.Load() {
 		h.l.After(patience, func() {
 			if !c.tunnelled.Load() {

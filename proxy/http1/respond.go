@@ -15,6 +15,9 @@ const chunkGap = 6
 // smallAnswer fits a head buffer together with its head.
 const smallAnswer = 4 << 10
 
+// headRoom is for the head of a small answer.
+const headRoom = 2 << 10
+
 // respond writes x.Response. The error says why the client did not get all of
 // it.
 func (c *conn) respond(x *exchange.Exchange) error {
@@ -30,6 +33,9 @@ func (c *conn) respond(x *exchange.Exchange) error {
 	o := c.frame(x)
 	_, whole := res.Body.(*exchange.Bytes)
 	if o.bodyless || res.Body == nil || whole && !o.chunked || res.Length >= 0 && res.Length <= smallAnswer {
+		if free := c.buf.b[c.buf.w:]; c.in.over() && len(free) >= smallAnswer+headRoom {
+			return c.deliver(x, o, free) // nobody reads into it meanwhile
+		}
 		b := newBuffer()
 		defer b.Free()
 		return c.deliver(x, o, b.b)

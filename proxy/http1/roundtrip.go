@@ -54,8 +54,7 @@ func (a *attempt) send() error {
 	} else if f.length < 0 || x.Request.Header.Has("Trailer") {
 		f.length, f.chunked = -1, true
 	}
-	b := newBuffer()
-	defer b.Free()
+	b := l.buf // until the answer comes nobody needs it
 	out, err := appendRequest(b.b[:0], &x.Request, f)
 	if err != nil {
 		return &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError, Code: "internal",

@@ -148,68 +148,44 @@ func TestSlowHeadsAreGivenUp(t *testing.T) {
 		_, addr := running(t, opt, cfg, h)
 		cfg.TLS = serverTLS
 		_, overTLS := running(t, opt, cfg, h)
-		for name, begin := range map[string]func(t *testing.T) *peer{
-			"plain": func(t *testing.T) *peer { return dial(t, addr) },
-			"TLS":   func(t *testing.T) *peer { return peerOn(t, tls.Client(dial(t, overTLS).Conn, clientTLS)) },
-		} {
-			t.Run(name, func(t *testing.T) {
-				t.Run("half a head", func(t *testing.T) {
-					t.Parallel()
-					c := begin(t)
-					c.send("GET / HTTP/1.1\r\nHost: a")
-					if res, _ := c.answer("GET"); res.StatusCode != 408 || !res.Close {
-						t.Errorf("%d, close %v", res.StatusCode, res.Close)
-					}
-					if f := receive(t, "observers to see it", seen); f.Code != "header-timeout" {
-						t.Errorf("%+v", f)
-					}
-					c.ended()
-				})
-				// What is no head yet gets no answer, and no more patience either.
-				for what, bytes := range map[string]string{"an empty line": "\r\n", "half an empty line": "\r"} {
-					t.Run(what, func(t *testing.T) {
-						t.Parallel()
-						c := begin(t)
-						c.send(bytes)
-						c.ended()
-					})
-				}
-				t.Run("nothing after a request", func(t *testing.T) {
-					t.Parallel()
-					c := begin(t)
-					c.send(aGet)
-					c.answer("GET")
-					c.ended()
-				})
-			})
+		secure := func() *peer { return peerOn(t, tls.Client(dial(t, overTLS).Conn, clientTLS)) }
+		// All of them first, so that their times pass together.
+		var late, silent []*peer
+		for _, begin := range []func() *peer{func() *peer { return dial(t, addr) }, secure} {
+			half := begin()
+			half.send("GET / HTTP/1.1\r\nHost: a")
+			late = append(late, half)
+			// What is no head yet gets no answer, and no more patience either.
+			empty, idle := begin(), begin()
+			empty.send("\r\n")
+			idle.send(aGet)
+			idle.answer("GET")
+			silent = append(silent, empty, idle)
 		}
-		t.Run("nothing", func(t *testing.T) {
-			t.Parallel()
-			dial(t, addr).ended()
-		})
-		t.Run("a handshake alone", func(t *testing.T) {
-			t.Parallel()
-			c := peerOn(t, tls.Client(dial(t, overTLS).Conn, clientTLS))
-			if err := c.Conn.(*tls.Conn).Handshake(); err != nil {
-				t.Fatal(err)
+		silent = append(silent, dial(t, addr))
+		shaken := secure()
+		if err := shaken.Conn.(*tls.Conn).Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		hello := dial(t, overTLS)
+		hello.send("\x16")
+		wire := dial(t, overTLS)
+		record := peerOn(t, tls.Client(wire.Conn, clientTLS))
+		record.send(aGet)
+		record.answer("GET")
+		wire.send("\x17\x03\x03") // the beginning of a record
+		for _, c := range late {
+			if res, _ := c.answer("GET"); res.StatusCode != 408 || !res.Close {
+				t.Errorf("%d, close %v", res.StatusCode, res.Close)
+			}
+			if f := receive(t, "observers to see it", seen); f.Code != "header-timeout" {
+				t.Errorf("%+v", f)
 			}
 			c.ended()
-		})
-		t.Run("half a handshake", func(t *testing.T) {
-			t.Parallel()
-			c := dial(t, overTLS)
-			c.send("\x16")
+		}
+		for _, c := range append(silent, shaken, hello, record) {
 			c.ended()
-		})
-		t.Run("half a record", func(t *testing.T) {
-			t.Parallel()
-			wire := dial(t, overTLS)
-			c := peerOn(t, tls.Client(wire.Conn, clientTLS))
-			c.send(aGet)
-			c.answer("GET")
-			wire.send("\x17\x03\x03")
-			c.ended()
-		})
+		}
 	})
 }
 

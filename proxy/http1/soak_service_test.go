@@ -152,7 +152,7 @@ func (s *soakService) serve(c net.Conn, br *bufio.Reader, r *http.Request) bool 
 		_, _ = fmt.Fprintf(c, "HTTP/1.1 413 Too Large\r\nX-Id: %x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", id)
 		return false
 	case "stall":
-		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-Id: "+r.Header.Get("X-Id")+"\r\nContent-Length: 10\r\n\r\n")
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-Id: "+r.Header.Get("X-Id")+"\r\nConnection: close\r\nContent-Length: 10\r\n\r\n")
 		s.waitFor(c, br)
 		return false
 	case "silence":

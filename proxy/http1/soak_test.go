@@ -160,7 +160,7 @@ func (f *soakForwarder) Serve(x *exchange.Exchange) {
 		x.Request.Header.Filter(func(name, _ string) bool {
 			return !exchange.EqualFold(name, "Connection") && !exchange.EqualFold(name, "Upgrade")
 		})
-		for range 3 {
+		for range 2 * soakClients { // more than there can be connections that have ended
 			x.Fault = f.attempt(x)
 			if x.Fault == nil || !x.Fault.Retryable && (x.Fault.Code != stale || x.Request.Body != nil) {
 				break
@@ -371,10 +371,12 @@ func (c *soakClient) answer(a ask) bool {
 		if a.method == "HEAD" {
 			want = 0
 		}
-		if res.StatusCode == http.StatusBadGateway && a.body >= 0 {
-			if b, _ := io.ReadAll(res.Body); string(b) == stale {
-				return !res.Close
+		if res.StatusCode == http.StatusBadGateway {
+			b, _ := io.ReadAll(res.Body)
+			if string(b) != stale || a.body < 0 {
+				t.Errorf("%x (%s %s, body %d) got 502: %s", a.id, a.method, a.query, a.body, b)
 			}
+			return !res.Close
 		}
 		n, wrong, err := isContent(res.Body, a.id)
 		_ = res.Body.Close()

@@ -94,14 +94,13 @@ func (c *conn) look(now time.Time) {
 	if c.state.Load() != serving || c.tunnelled.Load() || c.in.busy.Load() || !hungUp(c.raw) {
 		return
 	}
-	c.mu.Lock()
-	if c.half.IsZero() {
-		c.half = now
-	}
-	gone := c.life != nil && now.Sub(c.half) >= patience
-	c.mu.Unlock()
-	if gone {
-		c.left()
+	life := c.life.Load()
+	switch {
+	case life == nil:
+	case c.half.life != life:
+		c.half = halfClosed{life, now}
+	case now.Sub(c.half.since) >= patience:
+		life.Cancel(errLeft)
 	}
 }
 

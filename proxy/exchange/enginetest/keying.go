@@ -43,7 +43,7 @@ func testKeying(t *testing.T, e Engine) {
 				},
 			}})
 			verdict := make(chan error, 1)
-			inner.before = func(x *exchange.Exchange, _ *exchange.ConnInfo) error {
+			inner.beforeWrite(func(x *exchange.Exchange, _ *exchange.ConnInfo) error {
 				key, err := exported(x.Client.TLS)
 				if have := x.Request.Header.Get("X-Key"); err == nil && (key != have || have == "") {
 					err = fmt.Errorf("the outer proxy derived %q, the inner %q", have, key)
@@ -57,19 +57,19 @@ func testKeying(t *testing.T, e Engine) {
 				}
 				verdict <- err
 				return nil
-			}
+			})
 			outer := start(t, e, options{way: w, appAddr: inner.addr, transport: exchange.TransportConfig{TLS: clientTLS,
 				PeerID: func(*tls.ConnectionState) (exchange.Peer, error) {
 					return exchange.Peer{ID: "spiffe://test/inner"}, nil
 				}}})
-			outer.before = func(x *exchange.Exchange, c *exchange.ConnInfo) error {
+			outer.beforeWrite(func(x *exchange.Exchange, c *exchange.ConnInfo) error {
 				if c.PeerID != "spiffe://test/inner" || !c.Remote.IsValid() || !c.Local.IsValid() {
 					t.Errorf("endpoint connection %+v", c)
 				}
 				key, err := exported(c.TLS)
 				x.Request.Header.Set("X-Key", key)
 				return err
-			}
+			})
 			for range 3 {
 				res, err := outer.client.Get(outer.url("/"))
 				if err != nil {

@@ -195,8 +195,11 @@ func (p *proxy) forward(x *exchange.Exchange) error {
 	if err != nil {
 		return err
 	}
-	if p.before != nil {
-		if err := p.before(x, up.Info()); err != nil {
+	p.mu.Lock()
+	before := p.before
+	p.mu.Unlock()
+	if before != nil {
+		if err := before(x, up.Info()); err != nil {
 			up.Release()
 			return err
 		}
@@ -206,6 +209,13 @@ func (p *proxy) forward(x *exchange.Exchange) error {
 	}
 	dropConnectionFields(&x.Response.Header)
 	return nil
+}
+
+// beforeWrite has f called for every exchange once its connection is known.
+func (p *proxy) beforeWrite(f func(*exchange.Exchange, *exchange.ConnInfo) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.before = f
 }
 
 // dropConnectionFields is what the pipe does with hop-by-hop fields.

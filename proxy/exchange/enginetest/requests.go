@@ -234,7 +234,7 @@ func testReuse(t *testing.T, e Engine) {
 			got := make(chan seen, 1)
 			p := start(t, e, options{way: protocol, app: recorder(got)})
 			reused := make(chan bool, 1)
-			p.before = func(_ *exchange.Exchange, c *exchange.ConnInfo) error { reused <- c.Reused; return nil }
+			p.beforeWrite(func(_ *exchange.Exchange, c *exchange.ConnInfo) error { reused <- c.Reused; return nil })
 			ask := func() bool {
 				res, err := p.client.Get(p.url("/"))
 				if err != nil {
