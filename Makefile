@@ -23,6 +23,7 @@ test: tools ## everything CI checks
 	  if [ -n "$$unformatted" ]; then echo "gofmt -w is needed on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go test -race -tags $(TAGS) -timeout 15m $$(go list ./... | grep -v '/lintel/test/')
+	go test -run 'Alloc' ./proxy/http1 ./ingress ./tracing ./mtls/txntoken # what the race detector hides
 	go test -race -tags $(TAGS) -timeout 15m -p 1 ./test/... # whole systems, one after the other
 
 race: ## unit tests only, quickly, again and again: make race PKG=./proxy/...
@@ -48,7 +49,8 @@ lint: $(STATICCHECK) ## vet and staticcheck
 demo: ## an ingress and three services with sidecars, nothing else needed
 	go run ./cmd/lintel demo
 
-soak: tools ## the whole-system tests, over and over for SOAK
+soak: tools ## clients that do all sorts of things for SOAK, then the whole-system tests over and over for as long
+	LINTEL_SOAK=$(SOAK) go test -race -tags $(TAGS) -run TestSoak -timeout 0 ./proxy/http1
 	@end=$$((SECONDS + $$(echo $(SOAK) | sed 's/m$$/*60/; s/h$$/*3600/; s/s$$//'))); \
 	  while [ $$SECONDS -lt $$end ]; do go test -race -tags $(TAGS) -count 1 -timeout 20m ./test/...; done
 

@@ -378,13 +378,6 @@ var (
 	errLeft = fmt.Errorf("http1: the client went away: %w", context.Canceled)
 )
 
-// left is told that the client has ended its half or is gone altogether.
-func (c *conn) left() {
-	if life := c.life.Load(); life != nil {
-		life.Cancel(errLeft)
-	}
-}
-
 // hold says which exchange is in hand.
 func (c *conn) hold(l *exchange.Life) {
 	c.life.Store(l)

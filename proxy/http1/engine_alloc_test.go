@@ -1,3 +1,8 @@
+//go:build !race
+
+// The race detector allocates, and drops what is in pools: make test runs this
+// without it.
+
 package http1
 
 import (
