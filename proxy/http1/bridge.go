@@ -87,6 +87,7 @@ func (b *foreignRead) Read(p []byte) (n int, err error) {
 	if b.over {
 		return 0, errBodyOver
 	}
+	err = errBodyOver // of a loop that is gone, or a body that panics
 	onLoop(b.h, func() { n, err = b.ReadCloser.Read(p) })
 	return n, err
 }
@@ -116,3 +117,7 @@ func (b *awaited) Read(p []byte) (n int, err error) {
 	})
 	return n, err
 }
+
+// Close implements io.Closer: an HTTP/2 stream that is broken off waits for the
+// connection to say so.
+func (b *awaited) Close() error { return b.h.await(b.ReadCloser.Close) }

@@ -42,6 +42,7 @@ type chunkDecoder struct {
 	state  uint8
 	digits uint8
 	last   bool // this is the last chunk
+	seen   int  // bytes of the trailer section that its end is not in
 }
 
 // States of a chunkDecoder, named by what comes next.
@@ -213,6 +214,18 @@ var hexValue = func() (t [256]uint8) {
 	}
 	return t
 }()
+
+// trailers is parseTrailer for a section that comes in pieces: what has been
+// looked at is not looked at again with every byte that somebody sends.
+func (d *chunkDecoder) trailers(b []byte, lim limits, into *exchange.Fields) (used int, done bool, err error) {
+	if len(b) < 2 || b[0] != '\r' || b[1] != '\n' {
+		end, next, bad := headEnd(b, d.seen)
+		if d.seen = next; end == 0 && !bad {
+			return 0, false, nil
+		}
+	}
+	return parseTrailer(b, lim, into)
+}
 
 // parseTrailer reads a trailer section, up to and with its empty line, once all
 // of it is in b; until then done is false and nothing is used. Fields that mean

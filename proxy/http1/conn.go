@@ -78,12 +78,25 @@ func (s *server) newConn(raw net.Conn, h host) *conn {
 	c := &conn{s: s, host: h, raw: raw, nc: raw, fresh: true, alarm: h.alarm(), wait: h.waiter()}
 	c.early = c.informational
 	c.out.turn = h.mutex()
-	c.info = exchange.ConnInfo{Listener: s.cfg.Name, Local: addrPort(raw.LocalAddr()), Remote: addrPort(raw.RemoteAddr()), Protocol: "http/1.1"}
+	c.info = exchange.ConnInfo{Listener: s.cfg.Name, Protocol: "http/1.1"}
+	c.info.Local, c.info.Remote = addresses(raw)
 	if s.tls != nil {
 		c.tls = s.tls.server(raw, h)
 		c.nc = c.tls
 	}
 	return c
+}
+
+// addresses are a connection's two ends.
+func addresses(nc net.Conn) (local, remote netip.AddrPort) {
+	if c, ok := nc.(interface {
+		LocalAddrPort() netip.AddrPort
+		RemoteAddrPort() netip.AddrPort
+	}); ok {
+		local, remote = c.LocalAddrPort(), c.RemoteAddrPort()
+		return netip.AddrPortFrom(local.Addr().Unmap(), local.Port()), netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	}
+	return addrPort(nc.LocalAddr()), addrPort(nc.RemoteAddr())
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -234,15 +247,16 @@ func (c *conn) readHead() ([]byte, *exchange.Fault) {
 			b = b[skip:]
 		}
 		if len(b) > 0 && (len(b) > 1 || b[0] != '\r' || skipped) {
-			if c.fresh && c.s.cfg.H2C && c.tls == nil && c.s.opt.HTTP2 != nil && bytes.HasPrefix(b, preface[:min(len(b), len(preface))]) {
-				if len(b) >= len(preface) {
-					return nil, errPreface
-				}
-			} else if !tokenByte(b[0]) {
+			http2 := c.fresh && c.s.cfg.H2C && c.tls == nil && c.s.opt.HTTP2 != nil && bytes.HasPrefix(b, preface[:min(len(b), len(preface))])
+			if !http2 && !tokenByte(b[0]) {
 				return nil, badRequest("bad-method", "the connection does not begin with a request line (RFC 9112 section 3)")
 			}
 			end, next, bad := headEnd(b, from)
 			switch {
+			case http2 && len(b) >= len(preface):
+				return nil, errPreface
+			case http2:
+				next = 0 // the preface holds what would be the end of a head
 			case bad:
 				return nil, badRequest("bad-line", "a line does not end in CR LF (RFC 9112 section 2.2)")
 			case end > c.s.lim.bytes || end == 0 && len(b) >= c.s.lim.bytes:

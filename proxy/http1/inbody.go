@@ -142,7 +142,7 @@ func (b *inBody) readChunked(p []byte) (int, error) {
 	buf := b.c.buf
 	for {
 		if b.trailer {
-			used, done, err := parseTrailer(buf.unread(), b.c.s.lim, &b.x.Request.Trailer)
+			used, done, err := b.chunks.trailers(buf.unread(), b.c.s.lim, &b.x.Request.Trailer)
 			switch {
 			case err != nil:
 				return 0, err

@@ -58,7 +58,8 @@ func (l *link) open(x *exchange.Exchange) error {
 	}
 	l.raw, l.nc = raw, raw
 	own(raw, l)
-	l.info = exchange.ConnInfo{Local: addrPort(raw.LocalAddr()), Remote: addrPort(raw.RemoteAddr()), Protocol: "http/1.1"}
+	l.info = exchange.ConnInfo{Protocol: "http/1.1"}
+	l.info.Local, l.info.Remote = addresses(raw)
 	if t.cfg.Retire != nil {
 		l.retire = t.cfg.Retire()
 	}
@@ -192,7 +193,8 @@ func (l *link) unwatch() (stopped bool) {
 func (l *link) Wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.life != nil {
+	// It may come late, from an exchange that had the connection before.
+	if l.life != nil && l.life.Ended() != nil {
 		l.stopped = true
 		_ = l.raw.SetDeadline(time.Unix(1, 0))
 	}

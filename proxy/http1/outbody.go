@@ -120,7 +120,7 @@ func (b *outBody) decode(p []byte) (n int, over bool, err error) {
 		return n, b.trailer, nil
 	}
 	b.buf.pin()
-	used, done, err := parseTrailer(b.buf.unread(), b.l.t.lim, &b.x.Response.Trailer)
+	used, done, err := b.chunks.trailers(b.buf.unread(), b.l.t.lim, &b.x.Response.Trailer)
 	switch {
 	case err != nil:
 		return 0, true, err

@@ -9,15 +9,28 @@ import (
 )
 
 const (
-	tlsPiece    = 64 << 10     // plaintext that is encrypted at once
-	tlsPending  = 256 << 10    // what may wait for a socket that takes nothing
-	tlsReadSize = 16<<10 + 512 // a full record with its frame
-	tlsHeader   = 5            // a record's (RFC 8446 section 5.1)
+	tlsPiece    = 64 << 10         // plaintext that is encrypted at once
+	tlsPending  = 256 << 10        // what may wait for a socket that takes nothing
+	tlsReadSize = 16<<10 + 512     // a full record with its frame
+	tlsReadMore = 4 * tlsReadSize  // for who sends one after another
+	tlsSmall    = 4 << 10          // most answers, encrypted
+	tlsLarge    = tlsPiece + 4<<10 // a piece, also in the small records crypto/tls begins with
+	tlsHeader   = 5                // a record's (RFC 8446 section 5.1)
 	tlsGoodbye  = 100 * time.Millisecond
 	tlsFarewell = 5 * time.Second // the same where the other half goes on
 )
 
 var errPendingFull = errors.New("http1: the other side makes TLS answer but does not read")
+
+// errNoRecord is what Read says instead of waiting. To crypto/tls it is an error
+// that passes.
+var errNoRecord net.Error = noRecord{}
+
+type noRecord struct{}
+
+func (noRecord) Error() string   { return "http1: no further TLS record has arrived" }
+func (noRecord) Timeout() bool   { return true }
+func (noRecord) Temporary() bool { return true }
 
 // records is the socket as crypto/tls sees it. It gives out one record at a
 // time, so that whatever has been read and not yet been decrypted is here,
@@ -29,20 +42,24 @@ type records struct {
 	used   int
 	record int // bytes still to be given out of the record that has begun
 	memory *[]byte
+	flood  bool // the last read took all there was room for
+	noWait bool // only whole records that are here are given out
 	shaken bool // the handshake is over
 	ended  bool // the socket's end was read, which TLS may not have announced
 
 	turn sync.Locker // held while flushing
 
 	mu     sync.Mutex
-	out    []byte
-	spare  []byte
-	busy   bool // somebody flushes
-	direct bool // handed over: writes go out at once
+	out    *[]byte // nil: nothing waits to be sent
+	busy   bool    // somebody flushes
+	direct bool    // handed over: writes go out at once
 }
 
 // Read implements net.Conn.
 func (r *records) Read(p []byte) (int, error) {
+	if r.noWait && r.record == 0 && !r.whole() {
+		return 0, errNoRecord
+	}
 	for {
 		if left := r.in[r.used:]; len(left) > 0 {
 			if r.record == 0 {
@@ -77,19 +94,31 @@ func (r *records) Read(p []byte) (int, error) {
 	}
 }
 
+// whole reports whether a record is here from its first byte to its last.
+func (r *records) whole() bool {
+	left := r.in[r.used:]
+	return r.record == 0 && len(left) >= tlsHeader && len(left) >= tlsHeader+int(left[3])<<8+int(left[4])
+}
+
 // fill reads more behind what is there.
 func (r *records) fill() error {
-	if r.memory == nil {
-		r.memory = records16.Get().(*[]byte)
-		r.in, r.used = (*r.memory)[:0], 0
+	if left := r.in[r.used:]; r.memory == nil || r.used > 0 {
+		old, from := r.memory, recordPools[0]
+		if r.flood {
+			from = recordPools[1]
+		}
+		if old == nil || r.flood && len(*old) == tlsReadSize {
+			r.memory = from.Get().(*[]byte)
+		}
+		r.in, r.used = (*r.memory)[:copy(*r.memory, left)], 0
+		if old != nil && old != r.memory {
+			giveRecords(old)
+		}
 	}
-	if r.used > 0 {
-		n := copy((*r.memory)[:], r.in[r.used:])
-		r.in, r.used = (*r.memory)[:n], 0
-	}
-	n, err := r.raw.Read((*r.memory)[len(r.in):])
+	room := (*r.memory)[len(r.in):]
+	n, err := r.raw.Read(room)
 	r.in = (*r.memory)[:len(r.in)+n]
-	if n > 0 {
+	if r.flood = n == len(room); n > 0 {
 		return nil
 	}
 	r.ended = r.ended || err == io.EOF
@@ -104,12 +133,10 @@ func (r *records) fill() error {
 // empty gives the memory back: an idle connection holds none.
 func (r *records) empty() {
 	if r.memory != nil {
-		records16.Put(r.memory)
+		giveRecords(r.memory)
 	}
 	r.memory, r.in, r.used = nil, nil, 0
 }
-
-var records16 = sync.Pool{New: func() any { p := make([]byte, tlsReadSize); return &p }}
 
 func (r *records) unread() bool { return len(r.in) > r.used }
 
@@ -121,13 +148,19 @@ func (r *records) Write(p []byte) (int, error) {
 		return r.raw.Write(p)
 	}
 	defer r.mu.Unlock()
-	if len(r.out) > tlsPending {
-		return 0, errPendingFull
-	}
 	if r.out == nil {
-		r.out, r.spare = r.spare[:0], nil
+		r.out = takeSealed(len(p))
 	}
-	r.out = append(r.out, p...)
+	switch n := len(*r.out); {
+	case n > tlsPending:
+		return 0, errPendingFull
+	case n+len(p) > tlsSmall && cap(*r.out) == tlsSmall:
+		small := r.out
+		r.out = takeSealed(n + len(p))
+		*r.out = append(*r.out, *small...)
+		giveSealed(small)
+	}
+	*r.out = append(*r.out, p...)
 	return len(p), nil
 }
 
@@ -135,25 +168,21 @@ func (r *records) Write(p []byte) (int, error) {
 func (r *records) flush() error {
 	r.turn.Lock()
 	defer r.turn.Unlock()
-	for {
-		r.mu.Lock()
+	r.mu.Lock()
+	for r.out != nil {
 		out := r.out
-		r.out, r.busy = nil, len(out) > 0
+		r.out, r.busy = nil, true
 		r.mu.Unlock()
-		if len(out) == 0 {
-			return nil
-		}
-		_, err := r.raw.Write(out)
+		_, err := r.raw.Write(*out)
+		giveSealed(out)
 		r.mu.Lock()
-		r.busy = false
-		if cap(out) <= tlsPiece {
-			r.spare = out[:0]
-		}
-		r.mu.Unlock()
-		if err != nil {
+		if r.busy = false; err != nil {
+			r.mu.Unlock()
 			return err
 		}
 	}
+	r.mu.Unlock()
+	return nil
 }
 
 // release lets the connection be used like any other, over raw.
@@ -167,7 +196,7 @@ func (r *records) release(raw net.Conn) {
 // waiting.
 func (r *records) Close() error {
 	r.mu.Lock()
-	silent := r.busy || r.direct || len(r.out) == 0
+	silent := r.busy || r.direct || r.out == nil
 	r.mu.Unlock()
 	if !silent {
 		_ = r.raw.SetWriteDeadline(time.Now().Add(tlsGoodbye))

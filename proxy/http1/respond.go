@@ -140,10 +140,16 @@ func (s *sender) flush() error {
 
 func (s *sender) stream() error {
 	body := s.x.Response.Body
+	way := passage{own: s.p}
+	defer way.free()
 	for {
-		if s.w > 0 && (!exchange.Ready(body) || len(s.p)-s.w < 1<<10) {
+		if n := s.w; n > 0 && (!exchange.Ready(body) || len(s.p)-n < 1<<10) {
+			began := s.c.host.now()
 			if err := s.flush(); err != nil {
 				return err
+			}
+			if !s.chunked {
+				s.p = way.next(n, s.c.host.now().Sub(began))
 			}
 		}
 		at, end := s.w, len(s.p)

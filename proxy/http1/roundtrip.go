@@ -79,6 +79,12 @@ func (a *attempt) send() error {
 	if err := a.write(out); err != nil {
 		return err
 	}
+	if whole, memory := u.body.(*exchange.Bytes); memory {
+		// It may be sent again while this attempt is still about to notice that it
+		// was given up: each has its own place in it.
+		own := *whole
+		u.body = &own
+	}
 	a.begun, a.upload = true, u
 	u.start(l.host)
 	x.OnDone(u.over)

@@ -54,8 +54,11 @@ func secureClient(raw net.Conn, h host, cfg *tls.Config) *secureConn {
 // a lock held, so what it writes is kept and sent after it has returned.
 type secureConn struct {
 	*tls.Conn
-	wire records
-	more bool // TLS may hold plaintext that did not fit the last read
+	wire  records
+	more  bool  // TLS may hold plaintext that did not fit the last read
+	later error // what came behind the data of the last read
+	ahead int   // bytes of next that have been read ahead
+	next  [1]byte
 }
 
 func (c *secureConn) handshake() error {
@@ -71,9 +74,32 @@ func (c *secureConn) handshake() error {
 // not one that the other side has announced, which crypto/tls does not tell.
 func (c *secureConn) truncated() bool { return c.wire.ended }
 
-// Read implements net.Conn.
+// Read implements net.Conn. crypto/tls gives out one record at a time, and a
+// large body passed on in pieces of 16 KB costs a system call for each: further
+// records are read as long as they are here whole.
 func (c *secureConn) Read(p []byte) (int, error) {
+	if c.ahead > 0 && len(p) > 0 {
+		p[0], c.ahead = c.next[0], 0
+		return 1, nil // there may be more, as before
+	}
+	if c.later != nil {
+		return 0, c.later
+	}
 	n, err := c.Conn.Read(p)
+	for err == nil && n < len(p) && c.wire.whole() {
+		var m int
+		// A record may be one that carries no data. Nobody must wait for the one
+		// behind it while there is data to hand out.
+		c.wire.noWait = true
+		m, c.later = c.Conn.Read(p[n:])
+		c.wire.noWait = false
+		if n += m; c.later == errNoRecord { //nolint:errorlint // ours, unwrapped
+			c.later = nil
+			break
+		} else if c.later != nil {
+			break
+		}
+	}
 	c.more = n == len(p)
 	return n, err
 }
@@ -108,4 +134,16 @@ func (c *secureConn) CloseWrite() error {
 
 // buffered reports whether something has been read from the socket that nobody
 // has been given yet.
-func (c *secureConn) buffered() bool { return c.more || c.wire.unread() }
+func (c *secureConn) buffered() bool {
+	if c.more && c.ahead == 0 && c.later == nil {
+		// A body's last piece fits exactly what it is read into, and crypto/tls
+		// does not tell what it holds.
+		c.wire.noWait = true
+		c.ahead, c.later = c.Conn.Read(c.next[:])
+		c.wire.noWait = false
+		if c.later == errNoRecord { //nolint:errorlint // ours, unwrapped
+			c.later, c.more = nil, false
+		}
+	}
+	return c.ahead > 0 || c.later != nil || c.wire.unread()
+}

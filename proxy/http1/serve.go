@@ -22,6 +22,7 @@ func (c *conn) exchange(head []byte, fault *exchange.Fault) outcome {
 	x.Start = c.host.now()
 	x.Engine, x.Alarm, x.Waiter = c, c.alarm, c.wait
 	f := c.fill(x, head, fault)
+	refused := x.Fault != nil
 	c.out.begin(&x.Request, f)
 	c.hold(x.Life())
 	if v := c.guard("serve", func() { s.h.Serve(x) }); v != nil {
@@ -38,8 +39,12 @@ func (c *conn) exchange(head []byte, fault *exchange.Fault) outcome {
 	c.hold(nil)
 	c.in.finish()
 	x.Request.Read = c.in.n.Load()
-	if x.Response.Body != nil {
-		_ = x.Response.Body.Close()
+	if v := c.guard("close", func() {
+		if x.Response.Body != nil {
+			_ = x.Response.Body.Close()
+		}
+	}); v != nil {
+		c.out.close = true
 	}
 	sound := x.Abort == nil && !c.out.close && c.settle(x)
 	panicked := c.guard("finish", func() { s.h.Finish(x) })
@@ -53,8 +58,8 @@ func (c *conn) exchange(head []byte, fault *exchange.Fault) outcome {
 	switch {
 	case sound && panicked == nil:
 		return again
-	case abort == nil:
-		c.lingering()
+	case abort == nil && (refused || !c.in.over() || len(c.buf.unread()) > 0):
+		c.lingering() // closing on what the client still sends would cost it the answer
 	}
 	return finished
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,13 +170,16 @@ func (s *server) snapshot() []*conn {
 func (s *server) Shutdown(ctx context.Context) (int, error) {
 	s.mu.Lock()
 	s.draining.Store(true)
+	listeners := slices.Collect(maps.Keys(s.listeners))
+	s.mu.Unlock()
+	// Not under the lock: closing waits for an accept in progress, which may be
+	// waiting for it.
 	var err error
-	for l := range s.listeners {
+	for _, l := range listeners {
 		if e := l.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
 			err = errors.Join(err, fmt.Errorf("http1: listener %q: %w", s.cfg.Name, e))
 		}
 	}
-	s.mu.Unlock()
 	for _, c := range s.snapshot() {
 		c.goAway()
 	}

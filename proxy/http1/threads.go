@@ -68,7 +68,7 @@ func (c *conn) arrives(limit time.Duration) bool {
 func (s *server) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sweeping {
+	if s.sweeping || s.draining.Load() { // nobody would end it
 		return
 	}
 	s.sweeping = true

@@ -2,7 +2,10 @@ package http1
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,18 +110,29 @@ func (u *upload) run() {
 	}
 	p := streams.Get().(*[]byte)
 	defer streams.Put(p)
+	defer func() {
+		if v := recover(); v != nil { // a filter's body, on nobody else's stack
+			u.fail(&exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError, Code: "panic",
+				Title: "Internal error", Close: true, Err: fmt.Errorf("http1: panic in a request body: %v\n%s", v, debug.Stack())})
+		}
+	}()
 	if err := u.copy(*p); err != nil {
 		var b *bodyError
 		if errors.As(err, &b) {
-			u.mu.Lock()
-			u.cause = b.err
-			u.mu.Unlock()
-			// The service will wait for the rest; nobody has it.
-			u.l.interrupt()
+			u.fail(b.err)
 		}
 		return
 	}
 	u.done.Store(true)
+}
+
+// fail says that the body cannot be had. The service will wait for the rest;
+// nobody has it.
+func (u *upload) fail(cause error) {
+	u.mu.Lock()
+	u.cause = cause
+	u.mu.Unlock()
+	u.l.interrupt()
 }
 
 // bodyError is what reading the request body failed with.
@@ -128,11 +142,14 @@ func (e *bodyError) Error() string { return e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
 
 func (u *upload) copy(p []byte) error {
+	way := passage{own: p}
+	defer way.free()
 	for {
 		piece, last, err := u.next(p)
 		if err != nil {
 			return err
 		}
+		began := u.l.host.now()
 		if len(piece) > 0 {
 			if _, err := u.l.nc.Write(piece); err != nil {
 				return err
@@ -140,6 +157,9 @@ func (u *upload) copy(p []byte) error {
 		}
 		if last {
 			return nil
+		}
+		if !u.chunked {
+			p = way.next(len(piece), u.l.host.now().Sub(began))
 		}
 	}
 }

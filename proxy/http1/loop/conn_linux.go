@@ -94,10 +94,13 @@ func (c *Conn) happened(e uint32) {
 	case c.state == idle:
 		c.state = busy
 		c.loop.goReady(c)
-	case c.reader != nil:
+	default:
 		c.wake(&c.reader)
-	case hung && c.handler != nil:
-		c.loop.guarded("hangup", func() { c.handler.Hangup(c) })
+		// Also if somebody reads: there may be bytes before the end, and who gets
+		// all of those asked for reads no further.
+		if hung && c.handler != nil {
+			c.loop.guarded("hangup", func() { c.handler.Hangup(c) })
+		}
 	}
 }
 
