@@ -39,10 +39,13 @@ func acquireLoops(s *server) (*loop.Group, map[*loop.Loop]*looping, error) {
 
 func releaseLoops() {
 	loops.mu.Lock()
-	defer loops.mu.Unlock()
+	var last *loop.Group
 	if loops.users--; loops.users == 0 {
-		loops.group.Close()
-		loops.group, loops.hosts = nil, nil
+		last, loops.group, loops.hosts = loops.group, nil, nil
+	}
+	loops.mu.Unlock()
+	if last != nil {
+		last.Close() // waits for tasks; new servers need not
 	}
 }
 

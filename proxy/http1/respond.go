@@ -33,8 +33,10 @@ func (c *conn) respond(x *exchange.Exchange) error {
 	o := c.frame(x)
 	_, whole := res.Body.(*exchange.Bytes)
 	if o.bodyless || res.Body == nil || whole && !o.chunked || res.Length >= 0 && res.Length <= smallAnswer {
-		if free := c.buf.b[c.buf.w:]; c.in.over() && len(free) >= smallAnswer+headRoom {
-			return c.deliver(x, o, free) // nobody reads into it meanwhile
+		if c.in.over() { // so nobody reads into the connection's own buffer meanwhile
+			if free := c.buf.b[c.buf.w:]; len(free) >= smallAnswer+headRoom {
+				return c.deliver(x, o, free)
+			}
 		}
 		b := newBuffer()
 		defer b.Free()

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -146,7 +145,7 @@ func (s *soakService) serve(c net.Conn, br *bufio.Reader, r *http.Request) bool 
 	case "vanish": // before a word is said
 		return false
 	case "early": // the answer does not wait for the body
-		answer(c, q, id, "Connection: close\r\n")
+		answer(c, r, id, "Connection: close\r\n")
 		return false
 	case "refuse": // with the body unread, and then away
 		_, _ = fmt.Fprintf(c, "HTTP/1.1 413 Too Large\r\nX-Id: %x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", id)
@@ -188,14 +187,19 @@ func (s *soakService) serve(c net.Conn, br *bufio.Reader, r *http.Request) bool 
 	}
 	if do == "cut" {
 		_, _ = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nX-Id: %x\r\nContent-Length: 100000\r\n\r\n", id)
-		_, _ = io.Copy(c, &content{id: id, left: 50000})
+		if r.Method == http.MethodHead {
+			return false // content that comes later would be taken for the next answer: nobody could tell
+		}
+		if r.Method != http.MethodHead {
+			_, _ = io.Copy(c, &content{id: id, left: 50000})
+		}
 		return false
 	}
 	if do == "last" {
-		answer(c, q, id, "")
+		answer(c, r, id, "")
 		return false // without having said so
 	}
-	return answer(c, q, id, "")
+	return answer(c, r, id, "")
 }
 
 // waitFor waits until the other side leaves.
@@ -204,11 +208,19 @@ func (s *soakService) waitFor(c net.Conn, br *bufio.Reader) {
 	_, _ = io.Copy(io.Discard, br)
 }
 
-func answer(c net.Conn, q url.Values, id uint64, more string) bool {
+// answer reports whether the connection goes on. A HEAD request gets the head
+// alone: a body behind it would be taken for the next answer by whoever uses the
+// connection next, and nobody can tell.
+func answer(c net.Conn, r *http.Request, id uint64, more string) bool {
+	q := r.URL.Query()
 	size, _ := strconv.Atoi(q.Get("size"))
 	body := &content{id: id, left: size}
 	w := bufio.NewWriter(c)
 	_, _ = fmt.Fprintf(w, "HTTP/1.1 200 OK\r\nX-Id: %x\r\n%s", id, more)
+	if r.Method == http.MethodHead {
+		_, _ = fmt.Fprintf(w, "Content-Length: %d\r\n\r\n", size)
+		return w.Flush() == nil && more == ""
+	}
 	switch q.Get("how") {
 	case "chunked":
 		_, _ = io.WriteString(w, "Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n")
