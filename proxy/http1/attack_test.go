@@ -114,6 +114,8 @@ func TestTLSConnectionsAreReusedAfterLargeBodies(t *testing.T) {
 				t.Fatalf("%d, %d bytes", res.StatusCode, len(b))
 			}
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if reused != 4 {
 			t.Errorf("the connection to the service was reused %d times of 4", reused)
 		}

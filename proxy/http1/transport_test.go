@@ -91,14 +91,7 @@ func TestConnectionsAreReusedAndCounted(t *testing.T) {
 func TestConnectionsStayFewBehindAServer(t *testing.T) {
 	each(t, func(t *testing.T, opt Options) {
 		const most = 3
-		var now, peak atomic.Int64
-		address := scripted(t, func(c net.Conn, br *bufio.Reader) {
-			n := now.Add(1)
-			defer now.Add(-1)
-			for p := peak.Load(); n > p && !peak.CompareAndSwap(p, n); p = peak.Load() {
-			}
-			answerOK(c, br)
-		})
+		address := scripted(t, answerOK)
 		tr := newTransport(t, exchange.TransportConfig{MaxConns: most})
 		_, addr := running(t, opt, exchange.ServerConfig{}, forwarding(tr, address, nil))
 		var clients sync.WaitGroup
@@ -113,17 +106,13 @@ func TestConnectionsStayFewBehindAServer(t *testing.T) {
 						return
 					}
 					_, _ = io.Copy(io.Discard, res.Body)
+					if n := tr.Open(); n > most {
+						t.Errorf("%d connections where %d may be", n, most)
+					}
 				}
 			})
 		}
 		clients.Wait()
-		if tr.Open() > most {
-			t.Errorf("%d connections where %d may be", tr.Open(), most)
-		}
-		// The service sees a connection end after the next one has begun.
-		if peak.Load() > 2*most {
-			t.Errorf("the service had %d connections at once", peak.Load())
-		}
 	})
 }
 
