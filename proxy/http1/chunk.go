@@ -220,9 +220,10 @@ var hexValue = func() (t [256]uint8) {
 func (d *chunkDecoder) trailers(b []byte, lim limits, into *exchange.Fields) (used int, done bool, err error) {
 	if len(b) < 2 || b[0] != '\r' || b[1] != '\n' {
 		end, next, bad := headEnd(b, d.seen)
-		if d.seen = next; end == 0 && !bad {
+		if end == 0 && !bad {
+			d.seen = next
 			return 0, false, nil
-		}
+		} // else asking again says the same again
 	}
 	return parseTrailer(b, lim, into)
 }

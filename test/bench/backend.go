@@ -18,13 +18,12 @@ const (
 	smallAnswer  = 254
 	mediumAnswer = 100 << 10
 	largeAnswer  = 1 << 20
-	hugeAnswer   = 1 << 30
 )
 
 // Backend answers all contenders: nginx where there is one, since it costs
 // least beside the load, else a server in this process. "/" and "/cached/small"
-// are 254 bytes, "/cached/100k", "/file/1m" and "/file/1g" what they say, "/upload" takes
-// a body and answers 254 bytes. What is below /cached may be kept for an hour.
+// are 254 bytes, "/cached/100k" and "/file/1m" what they say, "/upload" takes a
+// body and answers 254 bytes. What is below /cached may be kept for an hour.
 type Backend struct {
 	Addr  string // keeps connections
 	Close string // closes them after each answer; a port of every address
@@ -52,14 +51,6 @@ func startBackend(b *Bench) (*Backend, error) {
 		if err := os.WriteFile(file, answer(size), 0o644); err != nil {
 			return nil, err
 		}
-	}
-	// A hole, which takes no room on the disk.
-	huge := filepath.Join(dir, "files", "file", "1g")
-	if err := os.WriteFile(huge, nil, 0o644); err != nil {
-		return nil, err
-	}
-	if err := os.Truncate(huge, hugeAnswer); err != nil {
-		return nil, err
 	}
 	p, err := b.launch(nginx, be.config(dir, len(b.cpus.proxy), int(b.files)), Place{Listen: be.Addr, Dir: dir}, b.cpus.load)
 	if err != nil {
@@ -122,15 +113,6 @@ func (be *Backend) serve(b *Bench) error {
 	mux.HandleFunc("/cached/small", say(smallAnswer, true))
 	mux.HandleFunc("/cached/100k", say(mediumAnswer, true))
 	mux.HandleFunc("/file/1m", say(largeAnswer, false))
-	mux.HandleFunc("/file/1g", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", strconv.Itoa(hugeAnswer))
-		piece := answer(largeAnswer)
-		for range hugeAnswer / largeAnswer {
-			if _, err := w.Write(piece); err != nil {
-				return // the client has left
-			}
-		}
-	})
 	mux.HandleFunc("/upload", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		say(smallAnswer, false)(w, r)

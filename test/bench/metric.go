@@ -9,7 +9,7 @@ type Metric struct {
 
 // Round is what one contender did in one round.
 type Round struct {
-	CPU      float64 // µs per request; 0 when there is no telling
+	CPU      float64 // µs per request
 	RPS      float64
 	P50, P99 float64 // ms
 	Failed   int64
@@ -25,7 +25,6 @@ type Round struct {
 var (
 	cpuPerRequest = Metric{"cpu_us", "CPU µs/request", func(r Round) (float64, bool) { return r.CPU, r.CPU > 0 }}
 	idleMemory    = Metric{"idle_kb", "KB per idle connection", func(r Round) (float64, bool) { return r.IdleKB, true }}
-	tailLatency   = Metric{"p99_ms", "p99, ms", func(r Round) (float64, bool) { return r.P99, true }}
 	addedLatency  = Metric{"added_p50_ms", "added p50, ms", func(r Round) (float64, bool) { return r.AddedP50, r.Added }}
 )
 

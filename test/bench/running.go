@@ -33,17 +33,13 @@ func (b *Bench) startHops(s *Scenario, r *Running, round int) error {
 	if s.Next != nil {
 		r.Addr = s.Next(b)
 	}
-	on := b.cpus.proxy
-	if s.OneCore {
-		on = on[:1]
-	}
 	for i := len(c.Hops) - 1; i >= 0; i-- {
 		h := c.Hops[i]
 		place, err := b.newPlace(filepath.Join(b.dir, fmt.Sprintf("%s-%s-%d-%d", s.Name, c.Name, i, round)), r.Addr)
 		if err != nil {
 			return err
 		}
-		p, err := b.launch(h.Program, h.Config(b, place), place, on)
+		p, err := b.launch(h.Program, h.Config(b, place), place, b.cpus.proxy)
 		if err != nil {
 			return err
 		}

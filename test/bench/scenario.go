@@ -24,8 +24,6 @@ type Scenario struct {
 	Contenders []Contender
 	// Fresh starts contenders anew for every round, for what a round leaves behind.
 	Fresh bool
-	// OneCore gives the proxy a single core, and so a single event loop, in runs with two as well.
-	OneCore bool
 	// Next, where there is one, says who stands behind the contenders instead of
 	// the usual backend.
 	Next func(*Bench) string
@@ -53,9 +51,6 @@ type Load struct {
 	Why      string // what kind of failures
 	IdleKB   float64
 	Note     string // something worth telling, of this turn
-	// Shared says that Requests are not all that was asked for: CPU time cannot
-	// be divided by them.
-	Shared bool
 }
 
 // Contender is one proxy, or a chain of two, under test.
@@ -90,6 +85,6 @@ func scenarios() []*Scenario {
 	return []*Scenario{
 		plain(), jwtInUse(), jwtOneToken(), jwtNewTokens(), tlsEdge(), cacheHit(), cacheHit100k(),
 		mtlsPair(), mtlsPairReuse(), connPlain(), connTLS(), download(), upload(), latency(), idle10k(),
-		h2Edge(), routes10k(), reload10k(), webSocket(), churn50k(), fairness(),
+		h2Edge(), routes10k(), reload10k(), webSocket(), churn50k(),
 	}
 }

@@ -166,10 +166,6 @@ func memory(pid int) (int64, error) {
 // exactTimers lets this thread's sleeps end to the microsecond; 50 are the default.
 func exactTimers() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) }
 
-// lowPriority lets every other thread on this CPU go first, for as long as the
-// calling thread lives.
-func lowPriority() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, 19) }
-
 func sleepUntil(at time.Time) {
 	for {
 		d := time.Until(at)

@@ -19,6 +19,5 @@ func members(int) ([]int, error)         { return nil, errLinux }
 func cpuTime(int) (time.Duration, error) { return 0, errLinux }
 func memory(int) (int64, error)          { return 0, errLinux }
 func exactTimers()                       {}
-func lowPriority() error                 { return errLinux }
 func sleepUntil(at time.Time)            { time.Sleep(time.Until(at)) }
 func kernel() string                     { return "unknown" }
