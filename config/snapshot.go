@@ -280,6 +280,7 @@ type EmbeddedCA struct {
 type TxnToken struct {
 	Lifetime time.Duration `yaml:"lifetime" default:"60s" min:"1s" max:"5m" doc:"Life of a minted Txn-Token. It must cover the longest transaction, all its calls included."`
 	Reuse    time.Duration `yaml:"reuse" default:"0s" doc:"Reuse a user's token within this window: cheaper, but requests then share a transaction id. 0s is off."`
+	Workload bool          `yaml:"workload" doc:"Also mint one for calls that a sidecar's app makes on its own account, a scheduled job's say: it speaks for the workload itself. Without, the hop token says who calls."`
 }
 
 // Tracing is trace export and the access log.

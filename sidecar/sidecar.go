@@ -134,7 +134,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 	}
 	comp := &compiler{registry: registry, stores: store.NewSet(), log: c.log, id: c.identity, intentions: c.intentions,
 		clusters: &compose.Clusters{ID: c.identity, Feed: c.discovery.Feed},
-		sender:   &compose.Sender{ID: c.identity, Starts: true}}
+		sender:   &compose.Sender{ID: c.identity, Workload: s.Identity.Txn.Workload}}
 	c.reloader = &compose.Reloader{Path: c.opts.Path, Log: c.log, Metrics: c.observers.Metrics, Apply: func(s *config.Snapshot) error {
 		if s.Sidecar == nil || s.Sidecar.Service != c.cfg.Service {
 			return fmt.Errorf("%s: sidecar.service cannot change while running", s.Pos("sidecar.service"))

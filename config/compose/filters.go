@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/filter"
@@ -17,7 +18,16 @@ import (
 
 // Registry lists the filters a configuration may name, in both modes.
 func Registry() (*filter.Registry, error) {
-	return filter.NewRegistry(jwt.Kind(), ratelimit.Kind(), cache.Kind(), headers.Kind())
+	return filter.NewRegistry(
+		// Who is calling.
+		jwt.Kind(),
+		// How much.
+		ratelimit.Kind(),
+		// Not twice.
+		cache.Kind(),
+		// Changing what passes.
+		headers.Kind(),
+	)
 }
 
 // Filters builds a chain for one route.
@@ -37,12 +47,12 @@ func Filters(reg *filter.Registry, list []config.Filter, env *filter.Env) ([]fil
 
 // Authenticates reports whether a chain has a filter that consumes credentials.
 func Authenticates(list []config.Filter) bool {
-	for _, f := range list {
-		if f.Kind == "jwt" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(f config.Filter) bool { return slices.Contains(authenticators, f.Kind) })
+}
+
+// authenticators are the filters that consume a credential.
+var authenticators = []string{
+	"jwt",
 }
 
 // Firewall builds the header firewall, which every pipe runs before matching.

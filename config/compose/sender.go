@@ -16,10 +16,12 @@ import (
 // known.
 type Sender struct {
 	ID *Identity
-	// Starts says that a request which belongs to no known transaction begins
+	// Workload says that a request which belongs to no known transaction begins
 	// one for the own workload (a sidecar's app calling on its own account).
-	Starts bool
-	keys   txntoken.HopKeys
+	// Without it such a request carries nothing but a hop token, which costs a
+	// hundredth: who calls is known from the connection.
+	Workload bool
+	keys     txntoken.HopKeys
 }
 
 // BeforeWrite is the exchange's hook of that name.
@@ -72,11 +74,11 @@ func (s *Sender) transaction(x *exchange.Exchange) error {
 		}
 		return nil
 	}
-	req := txntoken.MintRequest{Self: s.Starts}
+	req := txntoken.MintRequest{Self: s.Workload}
 	if id := x.Identity; id != nil {
 		req = txntoken.MintRequest{Subject: id.Subject, Issuer: id.Issuer, Roles: id.Roles,
 			Scope: words(id.Scope), Expires: id.Expires}
-	} else if !s.Starts {
+	} else if !s.Workload {
 		return nil
 	}
 	req.Rctx = map[string]any{"req_ip": x.ClientIP.String()}

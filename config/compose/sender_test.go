@@ -9,7 +9,7 @@ import (
 )
 
 func TestAnExpiredTransactionIsToldHere(t *testing.T) {
-	s := &Sender{Starts: true}
+	s := &Sender{Workload: true}
 	x := &exchange.Exchange{Txn: &exchange.Txn{Token: "old", ID: "t", Expires: time.Now().Add(-time.Second)}}
 	err := s.BeforeWrite(x, &exchange.ConnInfo{PeerID: "spiffe://td/svc/b"})
 	var f *exchange.Fault
