@@ -51,6 +51,7 @@ type ChainOptions struct {
 	Consul      *Consul       // discovery, and with ConsulCA identities
 	ConsulCA    bool          // identity from Consul's CA instead of the embedded one
 	TTL         time.Duration // of embedded certificates; 1 h
+	Workload    bool          // the sidecars mint for calls that their apps make on their own account
 	Routes      string        // further routes of the ingress, YAML list items
 	Services    string        // further services of the ingress, YAML map entries
 	Ingress     string        // further top-level sections of the ingress
@@ -72,7 +73,10 @@ func StartChain(t testing.TB, o ChainOptions) *Chain {
 	c.newKey()
 	identity := fmt.Sprintf("identity:\n  source: embedded\n  embedded: {dir: %q, ttl: %s}\n", c.CADir, o.TTL)
 	if o.ConsulCA {
-		identity = "identity: {source: consul}\n"
+		identity = "identity:\n  source: consul\n"
+	}
+	if o.Workload {
+		identity += "  txn_token: {workload: true}\n"
 	}
 	discovery := ""
 	if o.Consul != nil {

@@ -19,9 +19,27 @@ func traceID(h http.Header) string {
 	return parts[1]
 }
 
-func TestIdentityGoesThroughTheMesh(t *testing.T) {
+// TestACallOnNobodysBehalfCarriesNoTransaction: unless txn_token.workload asks
+// for one. Who calls is known all the same.
+func TestACallOnNobodysBehalfCarriesNoTransaction(t *testing.T) {
 	t.Parallel()
 	c := kit.StartChain(t, kit.ChainOptions{})
+	guesser(c.Orders.App)
+	_, first := c.Echo("/orders/call?service=inventory&path=/x&with=nothing", c.Token(nil), nil)
+	second := first.Second(t)
+	for _, name := range []string{"X-Lintel-Txn", "Txn-Token", "X-User-Id"} {
+		if got := second.Header.Get(name); got != "" {
+			t.Errorf("inventory was told %s: %s", name, got)
+		}
+	}
+	if got := second.Header.Get("X-Lintel-Chain"); got != svc("orders") {
+		t.Errorf("chain %q", got)
+	}
+}
+
+func TestIdentityGoesThroughTheMesh(t *testing.T) {
+	t.Parallel()
+	c := kit.StartChain(t, kit.ChainOptions{Workload: true})
 	guesser(c.Orders.App)
 	token := c.Token(nil)
 	oneHop, twoHops := svc("ingress"), svc("ingress")+", "+svc("orders")
