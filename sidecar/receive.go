@@ -78,13 +78,16 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 	if err != nil {
 		return refuse(http.StatusUnauthorized, "bad-hop-token", "Hop token cannot be verified", err)
 	}
-	vouched, err := key.Verify(hop, txntoken.HopExpect{Self: self, Peer: x.Peer.ID, TxnToken: token, Asserters: r.asserters})
+	// A token that was seen before is recalled first, for its hash: that is
+	// cheap. One that was not is verified last, which is not.
+	txn := &exchange.Txn{}
+	known := token == "" || r.verifier.Recall(token, txn)
+	vouched, err := key.Verify(hop, txntoken.HopExpect{Self: self, Peer: x.Peer.ID, TxnToken: token, TxnHash: txn.Hash, Asserters: r.asserters})
 	if err != nil {
 		return refuse(tokenStatus(err), "bad-hop-token", "Hop token is not valid here", err)
 	}
-	txn := &exchange.Txn{}
-	if token != "" {
-		if txn, err = r.verifier.Verify(token); err != nil {
+	if !known {
+		if err := r.verifier.VerifyInto(token, txn); err != nil {
 			return refuse(tokenStatus(err), "bad-txn-token", "Txn-Token is not valid here", err)
 		}
 	}

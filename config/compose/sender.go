@@ -49,7 +49,7 @@ func (s *Sender) BeforeWrite(x *exchange.Exchange, to *exchange.ConnInfo) error 
 	}
 	claims := txntoken.HopClaims{Self: self, Dest: to.PeerID, Deadline: x.Deadline, Retries: x.Spare}
 	if x.Txn != nil {
-		claims.TxnToken, claims.Chain = x.Txn.Token, x.Txn.Chain
+		claims.TxnToken, claims.TxnHash, claims.Chain = x.Txn.Token, x.Txn.Hash, x.Txn.Chain
 	}
 	token, err := key.Sign(claims)
 	if err != nil {

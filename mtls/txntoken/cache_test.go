@@ -1,6 +1,7 @@
 package txntoken
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"strings"
@@ -53,6 +54,37 @@ func TestRemovedRootTakesEffectWithinASecond(t *testing.T) {
 	c.add(bundleCheck)
 	if _, err := v.Verify(tok); err != nil {
 		t.Errorf("the root is back: %v", err)
+	}
+}
+
+// TestOnlyWhatVerifiedIsRecalled: and not once its root is gone or it has expired.
+func TestOnlyWhatVerifiedIsRecalled(t *testing.T) {
+	c := newClock()
+	ca := newCA(t, "root")
+	b := ca.bundle("prod")
+	v := newTestVerifier(t, b, c)
+	m := newTestMinter(t, ca.issue(ingressID, nil), c, MinterConfig{})
+	minted := mustMint(t, m, MintRequest{Subject: "a"})
+	var got txn
+	if v.Recall(minted.Token, &got) {
+		t.Fatal("a token was recalled that nobody has verified")
+	}
+	if _, err := v.Verify(minted.Token); err != nil {
+		t.Fatal(err)
+	}
+	if !v.Recall(minted.Token, &got) || got.Subject != "a" || got.Hash != sha256.Sum256([]byte(minted.Token)) || got.Hash != minted.Hash {
+		t.Errorf("recalled %+v, minted with hash %x", got, minted.Hash)
+	}
+	for what, token := range map[string]string{"longer": minted.Token + "A", "shorter": minted.Token[:len(minted.Token)-1], "none": ""} {
+		if v.Recall(token, &got) {
+			t.Errorf("a %s token was recalled", what)
+		}
+	}
+	b.RemoveX509Authority(ca.cert)
+	b.AddX509Authority(newCA(t, "other").cert)
+	c.add(bundleCheck)
+	if v.Recall(minted.Token, &got) {
+		t.Error("a token was recalled whose root is gone")
 	}
 }
 

@@ -1,6 +1,7 @@
 package txntoken
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -74,6 +75,32 @@ func TestHopOmitsWhatIsNotSet(t *testing.T) {
 	}
 }
 
+// TestAKnownHashIsAsGoodAsTheToken: and a wrong one as bad as a wrong token.
+func TestAKnownHashIsAsGoodAsTheToken(t *testing.T) {
+	client, server := hopPair(t)
+	says, wants := hopSays, hopWants
+	says.TxnHash, wants.TxnHash = sha256.Sum256([]byte(says.TxnToken)), sha256.Sum256([]byte(says.TxnToken))
+	plain, err := client.Sign(hopSays)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashed, err := client.Sign(says)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{plain, hashed} {
+		for _, w := range []HopExpect{hopWants, wants} {
+			if _, err := server.Verify(token, w); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	wants.TxnHash[0] ^= 1
+	if _, err := server.Verify(plain, wants); !errors.Is(err, ErrInvalid) {
+		t.Errorf("accepted with another token's hash: %v", err)
+	}
+}
+
 func TestHopAttacksAreRefused(t *testing.T) {
 	client, server := hopPair(t)
 	_, elsewhere := hopPair(t)
@@ -96,7 +123,7 @@ func TestHopAttacksAreRefused(t *testing.T) {
 		return in + "." + b64.EncodeToString(m.sign([]byte(in)))
 	}
 	base := fmt.Sprintf(`"iss":"%s","aud":"%s","iat":%d,"exp":%d`, ordersID, payID, iat, iat+10)
-	tth := `,"tth":"` + string(m.hash("a.b.c")) + `"`
+	tth := `,"tth":"` + string(m.hash("a.b.c", new([32]byte))) + `"`
 	if _, err := server.Verify(raw(`{`+base+tth+`,"later":"x","more":[],"n":1}`), hopWants); err != nil {
 		t.Errorf("a later version's claims must be passed over: %v", err)
 	}

@@ -1,6 +1,7 @@
 package txntoken
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"strconv"
@@ -31,9 +32,10 @@ const hopLifetime = 10 * time.Second
 // is not part of chain: the receiver appends its verified TLS peer, about whom
 // nobody can lie.
 type HopClaims struct {
-	Self     string // own SPIFFE ID: iss
-	Dest     string // the destination's: aud
-	TxnToken string // the Txn-Token that goes with it, "" when none
+	Self     string            // own SPIFFE ID: iss
+	Dest     string            // the destination's: aud
+	TxnToken string            // the Txn-Token that goes with it, "" when none
+	TxnHash  [sha256.Size]byte // its SHA-256 where it is known; zero: it is made here
 	// Chain is the transaction's chain as the sender knows it, without itself:
 	// exchange.Txn.Chain of the inbound exchange, as it is.
 	Chain    []string
@@ -69,7 +71,7 @@ func (k *HopKey) signAt(c HopClaims, now time.Time) (string, error) {
 	defer k.pool.Put(m)
 	var tth []byte
 	if c.TxnToken != "" {
-		tth = m.hash(c.TxnToken)
+		tth = m.hash(c.TxnToken, &c.TxnHash)
 	}
 	// Every value is checked or made here, so none needs escaping.
 	b := append(m.body[:0], `{"iss":"`...)

@@ -2,6 +2,7 @@ package txntoken
 
 import (
 	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,10 +14,11 @@ import (
 
 // HopExpect is what the receiver knows and the token has to fit.
 type HopExpect struct {
-	Self     string // own SPIFFE ID: must be aud
-	Peer     string // the verified TLS peer's: must be iss
-	TxnToken string // the Txn-Token that came with it, "" when none: must fit tth
-	MaxChain int    // the longest chain returned, the peer included; MaxChain when zero
+	Self     string            // own SPIFFE ID: must be aud
+	Peer     string            // the verified TLS peer's: must be iss
+	TxnToken string            // the Txn-Token that came with it, "" when none: must fit tth
+	TxnHash  [sha256.Size]byte // its SHA-256 where it is known; zero: it is made here
+	MaxChain int               // the longest chain returned, the peer included; MaxChain when zero
 	// Asserters may say whom the transaction came through before them. Empty
 	// means every workload of Self's trust domain; to allow nobody, list an ID
 	// that nobody has. A peer who is not on it may still start a chain.
@@ -135,12 +137,13 @@ func (m *hopMAC) check(c *hopWire, want *HopExpect, now time.Time) (Hop, error) 
 	if h.Chain, err = c.fullChain(want); err != nil {
 		return Hop{}, err
 	}
-	return h, m.checkTxn(c.tth, want.TxnToken)
+	return h, m.checkTxn(c.tth, want)
 }
 
 // checkTxn comes last: hashing overwrites the memory the claims lie in. tth is
 // moved out of the way first.
-func (m *hopMAC) checkTxn(tth []byte, token string) error {
+func (m *hopMAC) checkTxn(tth []byte, want *HopExpect) error {
+	token := want.TxnToken
 	switch {
 	case token == "" && tth == nil:
 		return nil
@@ -150,7 +153,7 @@ func (m *hopMAC) checkTxn(tth []byte, token string) error {
 		return errors.New("it was made without a Txn-Token, and one came")
 	}
 	m.buf = append(m.buf[:0], tth...)
-	if !hmac.Equal(m.hash(token), m.buf) {
+	if !hmac.Equal(m.hash(token, &want.TxnHash), m.buf) {
 		return errors.New("it was made for another Txn-Token (tth differs)")
 	}
 	return nil

@@ -1,10 +1,13 @@
 package txntoken
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"lintel.dev/lintel/proxy/exchange"
 )
@@ -16,12 +19,16 @@ type Memory struct {
 	max     int
 	refused atomic.Uint64
 	mu      sync.RWMutex
-	byID    map[string]*memory
+	byID    map[memoryID]*memory
 	byToken map[[sha256.Size]byte]*sharers
 }
 
+// memoryID is 128 random bits.
+type memoryID [16]byte
+
 type memory struct {
-	id         string
+	id         memoryID
+	text       [2 * len(memoryID{})]byte // the same in hexadecimal
 	t          *exchange.Txn
 	hash       [sha256.Size]byte // of the Txn-Token; byToken has it only if there is one
 	of         *sharers          // nil when the transaction has no token
@@ -43,7 +50,7 @@ func NewMemory(max int) *Memory {
 	if max <= 0 {
 		max = 1 << 16
 	}
-	return &Memory{max: max, byID: make(map[string]*memory), byToken: make(map[[sha256.Size]byte]*sharers)}
+	return &Memory{max: max, byID: make(map[memoryID]*memory), byToken: make(map[[sha256.Size]byte]*sharers)}
 }
 
 // Remember notes t until forget is called (once or more, from anywhere) and
@@ -57,12 +64,16 @@ func NewMemory(max int) *Memory {
 // is "", Refused counts it, and the app's calls go out without the
 // transaction. Those remembered before are not disturbed.
 func (m *Memory) Remember(t *exchange.Txn) (id string, forget func()) {
-	e := &memory{id: NewID(), t: t}
+	e := &memory{t: t}
+	_, _ = rand.Read(e.id[:]) // never fails: crypto/rand ends the program instead
+	hex.Encode(e.text[:], e.id[:])
 	hasToken := t.Token != ""
 	if hasToken {
-		e.hash = sha256.Sum256([]byte(t.Token))
+		if e.hash = t.Hash; e.hash == [sha256.Size]byte{} {
+			e.hash = sha256.Sum256([]byte(t.Token))
+		}
 	}
-	t.Memory = e.id
+	t.Memory = unsafe.String(&e.text[0], len(e.text)) // e is never changed or used again
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.byID) >= m.max {
@@ -74,7 +85,7 @@ func (m *Memory) Remember(t *exchange.Txn) (id string, forget func()) {
 	if hasToken {
 		m.share(e)
 	}
-	return e.id, func() { m.Forget(e.id) }
+	return t.Memory, func() { m.forget(e.id) }
 }
 
 func (m *Memory) share(e *memory) {
@@ -97,8 +108,8 @@ func (m *Memory) share(e *memory) {
 	s.first = e
 }
 
-// Forget ends an entry. An unknown id is none of its business.
-func (m *Memory) Forget(id string) {
+// forget ends an entry. An unknown id is none of its business.
+func (m *Memory) forget(id memoryID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.byID[id]
@@ -123,9 +134,13 @@ func (m *Memory) Forget(id string) {
 // when it names none that is in flight. The transaction is the inbound
 // exchange's own and must only be read.
 func (m *Memory) ByState(tracestate string) *exchange.Txn {
-	id := FindState(tracestate)
-	if id == "" {
+	text := FindState(tracestate)
+	if text == "" {
 		return nil
+	}
+	var id memoryID
+	for i := range id {
+		id[i] = unhex(text[2*i])<<4 | unhex(text[2*i+1])
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -133,6 +148,14 @@ func (m *Memory) ByState(tracestate string) *exchange.Txn {
 		return e.t
 	}
 	return nil
+}
+
+// unhex is the value of a digit that isID has accepted.
+func unhex(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
 }
 
 // ByToken returns a transaction in flight with this Txn-Token, nil when there

@@ -320,6 +320,7 @@ func (s *ownSigner) mint(svid *x509svid.SVID, c *claims) (*exchange.Txn, error) 
 		return nil, fmt.Errorf("txntoken: cannot mint: the token has %d bytes, at most %d are allowed: put less into tctx and rctx: %w", len(token), MaxTxnBytes, ErrInvalid)
 	}
 	t.Token = string(token)
+	t.Hash = sha256.Sum256(token)
 	return t, nil
 }
 

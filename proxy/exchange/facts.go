@@ -41,6 +41,7 @@ type Identity struct {
 // Txn-Token, draft-ietf-oauth-transaction-tokens) and the chain of hops it took.
 type Txn struct {
 	Token    string         // the Txn-Token exactly as it travels; "" when the chain alone is known
+	Hash     [32]byte       // its SHA-256, which every hop needs; zero when nobody has made it yet
 	ID       string         // claim txn
 	Subject  string         // claim sub
 	Scope    string         // claim scope
