@@ -84,23 +84,29 @@ func appendParent(dst []byte, t *exchange.Trace) []byte {
 // lowerHex fills dst from s, two digits a byte, and refuses upper case, which
 // the grammar (HEXDIGLC) does not have.
 func lowerHex(dst []byte, s string) bool {
-	for i := range dst {
-		hi, ok1 := nibble(s[2*i])
-		lo, ok2 := nibble(s[2*i+1])
-		if !ok1 || !ok2 {
-			return false
-		}
-		dst[i] = hi<<4 | lo
+	if len(s) != 2*len(dst) {
+		return false
 	}
-	return true
+	var wrong byte
+	for i := range dst {
+		hi, lo := nibbles[s[2*i]], nibbles[s[2*i+1]]
+		dst[i] = hi<<4 | lo&0xf
+		wrong |= hi | lo
+	}
+	return wrong < 0x10
 }
 
-func nibble(c byte) (byte, bool) {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0', true
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10, true
+// nibbles are the values of lower-case hexadecimal digits, 0xff of anything else.
+var nibbles = func() (t [256]byte) {
+	for c := range t {
+		switch {
+		case c >= '0' && c <= '9':
+			t[c] = byte(c - '0')
+		case c >= 'a' && c <= 'f':
+			t[c] = byte(c - 'a' + 10)
+		default:
+			t[c] = 0xff
+		}
 	}
-	return 0, false
-}
+	return t
+}()

@@ -135,7 +135,12 @@ func (t *Tracer) Forward(x *exchange.Exchange) {
 	h.Set(headerParent, h.Own(appendParent(buf[:0], &x.Trace)))
 	carried := x.Trace.State
 	if t.mode == Inbound && x.Txn != nil && x.Txn.Memory != "" {
-		carried = withMemory(carried, x.Txn.Memory)
+		if carried == "" {
+			var own [64]byte
+			carried = h.Own(append(append(own[:0], memoryKey+"="...), x.Txn.Memory...))
+		} else {
+			carried = withMemory(carried, x.Txn.Memory)
+		}
 	}
 	if carried == "" {
 		h.Del(headerState)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"runtime"
+	"strings"
 	"sync"
 	"weak"
 )
@@ -30,6 +31,24 @@ type hopMAC struct {
 	body []byte
 	sum  [sha256.Size]byte
 	tth  [43]byte // base64url of a SHA-256
+
+	known [4]string // IDs that were found valid lately: a connection's are the same ever again
+	next  int
+}
+
+// valid is validID with a memory.
+func (m *hopMAC) valid(id string) bool {
+	for i := range m.known {
+		if m.known[i] == id && id != "" {
+			return true
+		}
+	}
+	if !validID(id) {
+		return false
+	}
+	m.known[m.next] = strings.Clone(id)
+	m.next = (m.next + 1) % len(m.known)
+	return true
 }
 
 // NewHopKey derives the connection's key with the TLS exporter. Both ends get

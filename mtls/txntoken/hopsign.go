@@ -60,15 +60,15 @@ func (k *HopKey) Sign(c HopClaims) (string, error) {
 }
 
 func (k *HopKey) signAt(c HopClaims, now time.Time) (string, error) {
-	if err := c.check(); err != nil {
+	m := k.pool.Get().(*hopMAC)
+	defer k.pool.Put(m)
+	if err := c.check(m); err != nil {
 		return "", err
 	}
 	life := c.Lifetime
 	if life == 0 {
 		life = hopLifetime
 	}
-	m := k.pool.Get().(*hopMAC)
-	defer k.pool.Put(m)
 	var tth []byte
 	if c.TxnToken != "" {
 		tth = m.hash(c.TxnToken, &c.TxnHash)
@@ -126,18 +126,18 @@ const (
 	maxRetries   = 1000
 )
 
-func (c *HopClaims) check() error {
+func (c *HopClaims) check(m *hopMAC) error {
 	if c.Lifetime < 0 || c.Lifetime > MaxHopLifetime || c.Lifetime != 0 && c.Lifetime < time.Second {
 		return fmt.Errorf("txntoken: Hop-Token: lifetime %s: expected 1s to %s", c.Lifetime, MaxHopLifetime)
 	}
-	if !validID(c.Self) {
+	if !m.valid(c.Self) {
 		return fmt.Errorf("txntoken: Hop-Token: own ID %.80q is no workload's SPIFFE ID: %w", c.Self, ErrIdentity)
 	}
-	if !validID(c.Dest) {
+	if !m.valid(c.Dest) {
 		return fmt.Errorf("txntoken: Hop-Token: destination %.80q is no workload's SPIFFE ID: %w", c.Dest, ErrInvalid)
 	}
 	for i, id := range c.Chain {
-		if !validID(id) {
+		if !m.valid(id) {
 			return fmt.Errorf("txntoken: Hop-Token: chain[%d] %.80q is no workload's SPIFFE ID: %w", i, id, ErrInvalid)
 		}
 	}

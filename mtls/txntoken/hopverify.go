@@ -104,7 +104,7 @@ func (m *hopMAC) verify(token string, want *HopExpect, now time.Time) (Hop, erro
 }
 
 func (m *hopMAC) check(c *hopWire, want *HopExpect, now time.Time) (Hop, error) {
-	if !validID(want.Self) || !validID(want.Peer) {
+	if !m.valid(want.Self) || !m.valid(want.Peer) {
 		return Hop{}, errors.New("own ID or TLS peer is no workload's SPIFFE ID")
 	}
 	if string(c.aud) != want.Self {
@@ -134,7 +134,7 @@ func (m *hopMAC) check(c *hopWire, want *HopExpect, now time.Time) (Hop, error) 
 		h.Deadline = now.Add(time.Duration(c.dl) * time.Millisecond)
 	}
 	var err error
-	if h.Chain, err = c.fullChain(want); err != nil {
+	if h.Chain, err = c.fullChain(m, want); err != nil {
 		return Hop{}, err
 	}
 	return h, m.checkTxn(c.tth, want)
@@ -160,7 +160,7 @@ func (m *hopMAC) checkTxn(tth []byte, want *HopExpect) error {
 }
 
 // fullChain returns the asserted chain with the TLS peer appended.
-func (c *hopWire) fullChain(want *HopExpect) ([]string, error) {
+func (c *hopWire) fullChain(m *hopMAC, want *HopExpect) ([]string, error) {
 	limit := want.MaxChain
 	if limit <= 0 {
 		limit = MaxChain
@@ -180,7 +180,7 @@ func (c *hopWire) fullChain(want *HopExpect) ([]string, error) {
 	for rest != "" {
 		end := strings.IndexByte(rest[1:], '"') + 1
 		id := rest[1:end]
-		if !validID(id) {
+		if !m.valid(id) {
 			return nil, fmt.Errorf("chain[%d] %.80q is no workload's SPIFFE ID", len(chain), id)
 		}
 		chain = append(chain, id)
