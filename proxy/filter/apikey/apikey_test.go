@@ -71,7 +71,7 @@ func TestTheConsumerIsFoundByItsKey(t *testing.T) {
 		{"its second key", Config{}, request("", "x-api-key: "+next), "", "partner"},
 		{"another's", Config{}, request("", "X-API-Key: "+foreign), "", "other"},
 		{"none", Config{}, request(""), "no-api-key", ""},
-		{"in the query, which is off", Config{}, request("api_key="+current), "no-api-key", ""},
+		{"in the query, which is off", Config{}, request("api_key=" + current), "no-api-key", ""},
 		{"query", Config{Query: "api_key"}, request("api_key=" + current), "", "partner"},
 		{"header off", Config{Header: "off", Query: "api_key"}, request("", "X-API-Key: "+current), "no-api-key", ""},
 		{"both", Config{Query: "api_key"}, request("api_key="+current, "X-API-Key: "+current), "many-tokens", ""},
