@@ -39,15 +39,16 @@ func (p *Place) Find(x *exchange.Exchange) (value string, n int) {
 // inHeader counts every line of the name as one, whatever its scheme, when
 // there are several.
 func (p *Place) inHeader(h *exchange.Fields) (string, int) {
-	switch n := h.Count(p.Header); n {
-	case 0:
-		return "", 0
-	case 1:
-	default:
+	value, n := "", 0
+	for i := range h.Len() {
+		if line := h.At(i); exchange.EqualFold(line.Name, p.Header) {
+			value, n = line.Value, n+1
+		}
+	}
+	if n > 1 {
 		return "", n
 	}
-	value := exchange.Trim(h.Get(p.Header))
-	if value == "" {
+	if value = exchange.Trim(value); value == "" {
 		return "", 0
 	}
 	if p.Prefix == "" {
