@@ -111,6 +111,9 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 	if err != nil {
 		return r, err
 	}
+	if slices.ContainsFunc(chain, func(f config.Filter) bool { return f.Kind == "client_cert" }) && !certified(s, cfg) {
+		return r, fail("filters", "client_cert: none of its listeners asks clients for certificates: give one tls.client_ca and client_auth: request or require")
+	}
 	if r.Filters, err = compose.Filters(c.registry, chain, compose.Env(lease, c.log, cfg.Name, consumers)); err != nil {
 		return r, err
 	}
@@ -138,6 +141,13 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 		r.Before = c.sender.BeforeWrite
 	}
 	return r, nil
+}
+
+// certified reports whether a listener of the route asks for certificates.
+func certified(s *config.Snapshot, cfg *config.Route) bool {
+	return slices.ContainsFunc(s.Listeners, func(l config.Listener) bool {
+		return l.TLS != nil && l.TLS.ClientAuth != "none" && (len(cfg.Listeners) == 0 || slices.Contains(cfg.Listeners, l.Name))
+	})
 }
 
 type failure func(key, format string, args ...any) error

@@ -23,8 +23,9 @@ type Authenticator interface {
 	// Missing is the refusal of a request without it; its WWW-Authenticate fields
 	// say how to do better.
 	Missing() *exchange.Fault
-	// Skip takes off x what OnRequest would: the client's copies of the header
-	// fields it writes, and the credential. It is called in place of OnRequest
-	// when another filter has the say.
+	// Skip takes off x the client's copies of the header fields that OnRequest
+	// writes, and the credential, even where OnRequest would leave it: a service
+	// that is given one believes that it was verified. It is called in place of
+	// OnRequest when another filter has the say.
 	Skip(x *exchange.Exchange)
 }

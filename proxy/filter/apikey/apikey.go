@@ -131,12 +131,11 @@ func (f *Filter) Missing() *exchange.Fault {
 	return f.refuse("no-api-key", "an API key is required, in "+f.place.String())
 }
 
-// Skip implements filter.Authenticator.
+// Skip implements filter.Authenticator. What nobody has verified is not
+// forwarded, whatever forward says.
 func (f *Filter) Skip(x *exchange.Exchange) {
 	f.headers.Clean(x)
-	if !f.forward {
-		f.place.Remove(x)
-	}
+	f.place.Remove(x)
 }
 
 // Explain implements filter.Explainer.

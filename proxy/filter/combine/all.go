@@ -71,4 +71,4 @@ func (f *All) Skip(x *exchange.Exchange) {
 func (f *All) Missing() *exchange.Fault { return f.members[0].Missing() }
 
 // Explain implements filter.Explainer.
-func (f *All) Explain() string { return "all of: " + explain(f.members) }
+func (f *All) Explain() string { return "all of " + kinds(f.members) + details(f.members) }

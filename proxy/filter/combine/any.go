@@ -124,5 +124,5 @@ func (f *Any) Explain() string {
 	if f.guest != nil {
 		none = f.guest.Explain()
 	}
-	return "the first whose credential is sent decides: " + explain(f.members) + "; without any: " + none
+	return "the first of " + kinds(f.members) + " that is sent decides; without any: " + none + details(f.members)
 }

@@ -159,6 +159,19 @@ func TestNoClientsCopyAndNoUnusedCredentialGetsThrough(t *testing.T) {
 	}
 }
 
+// A service that is handed tokens believes that they were verified.
+func TestAnUnverifiedCredentialIsNeverForwarded(t *testing.T) {
+	in := made(t, "    - any_of: [{api_key: {forward: true}}, {jwt: {iss: i, forward: true, keys: [{secret: "+secret+"}]}}, anonymous]")
+	x := what(t, "key expired")
+	if got := who(in, x); got != "apikey/partner" || x.Request.Header.Has("Authorization") || !x.Request.Header.Has("X-API-Key") {
+		t.Errorf("%s, Authorization forwarded: %v, key forwarded: %v", got, x.Request.Header.Has("Authorization"), x.Request.Header.Has("X-API-Key"))
+	}
+	x = what(t, "jwt")
+	if got := who(in, x); got != "jwt" || !x.Request.Header.Has("Authorization") {
+		t.Errorf("%s, and the verified token was not forwarded", got)
+	}
+}
+
 func TestTheRefusalNamesEveryWay(t *testing.T) {
 	fault := made(t, "    - any_of: ["+withJWT+", "+withKey+", "+withCert+"]").Request.OnRequest(what(t, "")).Fault()
 	var challenges []string
@@ -179,7 +192,7 @@ func TestTheRefusalNamesEveryWay(t *testing.T) {
 func TestExplainSaysHowTheyCombine(t *testing.T) {
 	in := made(t, "    - any_of: [{all_of: ["+withCert+"]}, "+withKey+", anonymous: {consumer: guest}]")
 	got := in.Filter.(filter.Explainer).Explain()
-	for _, want := range []string{"the first whose credential is sent decides: all_of (all of: client_cert (", "; api_key (key in header X-API-Key", "without any: passes as consumer guest"} {
+	for _, want := range []string{"the first of all_of, api_key that is sent decides; without any: passes as consumer guest. all_of: all of client_cert. client_cert: ", ". api_key: key in header X-API-Key"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q lacks %q", got, want)
 		}

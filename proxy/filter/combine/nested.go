@@ -55,14 +55,22 @@ func build(kind string, list []filter.Nested, guests bool, env *filter.Env) ([]m
 	return members, nil, nil
 }
 
-// explain names the members with their settings.
-func explain(members []member) string {
-	parts := make([]string, len(members))
+// kinds names the members.
+func kinds(members []member) string {
+	names := make([]string, len(members))
 	for i, m := range members {
-		parts[i] = m.kind
+		names[i] = m.kind
+	}
+	return strings.Join(names, ", ")
+}
+
+// details are the members' own settings.
+func details(members []member) string {
+	var b strings.Builder
+	for _, m := range members {
 		if m.explains != nil {
-			parts[i] += " (" + m.explains.Explain() + ")"
+			b.WriteString(". " + m.kind + ": " + m.explains.Explain())
 		}
 	}
-	return strings.Join(parts, "; ")
+	return b.String()
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/url"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,6 +48,24 @@ func TestFiltersOfATableShareOneDirectory(t *testing.T) {
 	other, _ := Known(&filter.Env{Store: lease, Consumers: slices.Clone(list)})
 	if err != nil || one != two || one == other {
 		t.Error("not shared, or shared with another table's", err)
+	}
+}
+
+// A table's directory lives as long as its exchanges: another table's consumers
+// must never be found in it because their list has come to stand in its place.
+func TestNoTableFindsAnothersConsumers(t *testing.T) {
+	set := store.NewSet()
+	for i := range 300 {
+		lease := set.Lease()
+		defer lease.Release()
+		name := strconv.Itoa(i)
+		d, err := Known(&filter.Env{Store: lease, Consumers: []filter.Consumer{{Name: name}}})
+		if err != nil || d.Named(name) == nil {
+			t.Fatalf("%s is not in its own directory: %v", name, err)
+		}
+		if i%10 == 0 {
+			runtime.GC()
+		}
 	}
 }
 

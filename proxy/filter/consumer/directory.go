@@ -32,6 +32,7 @@ type Key struct {
 
 // Directory finds consumers by what they show. It is read only.
 type Directory struct {
+	list         []filter.Consumer // kept, so that its address stays taken
 	named        map[string]*Consumer
 	keys         map[uint64][]*Key // by the first bytes of the hash
 	certificates certificates
@@ -43,14 +44,14 @@ func Known(env *filter.Env) (*Directory, error) {
 	if env.Store == nil {
 		return newDirectory(env.Consumers), nil
 	}
-	// The list is not changed while a directory refers to it, so its address
-	// is as good as its content.
+	// The list is never changed, and its directory keeps it, so no other list
+	// has its address as long as the directory is in the store.
 	print := fmt.Sprintf("%p/%d", env.Consumers, len(env.Consumers))
 	return store.Use(env.Store, "consumers", print, func() (*Directory, error) { return newDirectory(env.Consumers), nil })
 }
 
 func newDirectory(list []filter.Consumer) *Directory {
-	d := &Directory{named: make(map[string]*Consumer, len(list)), keys: map[uint64][]*Key{}}
+	d := &Directory{list: list, named: make(map[string]*Consumer, len(list)), keys: map[uint64][]*Key{}}
 	for i := range list {
 		c := &Consumer{Consumer: list[i], groups: joined(list[i].Groups), metadata: plain(list[i].Metadata), tags: plain(list[i].Tags)}
 		d.named[c.Name] = c

@@ -92,12 +92,11 @@ func (f *Filter) Presence(x *exchange.Exchange) filter.Presence {
 // Missing implements filter.Authenticator.
 func (f *Filter) Missing() *exchange.Fault { return f.fault(noToken()) }
 
-// Skip implements filter.Authenticator.
+// Skip implements filter.Authenticator. What nobody has verified is not
+// forwarded, whatever forward says.
 func (f *Filter) Skip(x *exchange.Exchange) {
 	f.clean(x)
-	if !f.forward {
-		f.place.Remove(x)
-	}
+	f.place.Remove(x)
 }
 
 // Explain implements filter.Explainer.
