@@ -238,8 +238,9 @@ func TestClientCertificatesExample(t *testing.T) {
 	base := "https" + strings.TrimPrefix(g.base, "http")
 	roots := x509.NewCertPool()
 	roots.AddCert(partner.cert)
+	var sessions tls.ClientSessionCache
 	ask := func(c *tls.Certificate, path string, h2 bool) (answer, error) {
-		conf := &tls.Config{RootCAs: roots, ServerName: "edge.example"}
+		conf := &tls.Config{RootCAs: roots, ServerName: "edge.example", ClientSessionCache: sessions}
 		if c != nil {
 			conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c, nil }
 		}
@@ -297,8 +298,13 @@ func TestClientCertificatesExample(t *testing.T) {
 	if h := erp.last(t).Header; h.Get("X-Consumer-Name") != "billing" || strings.Join(h.Values("X-Contract"), " ") != "C-17" || h.Get("X_contract") != "" || h.Get("Client-Cert") != "" {
 		t.Errorf("the service was told %v", h)
 	}
-	if _, err := ask(warehouse, "/stock/1", false); err != nil {
-		t.Fatal(err)
+	// A resumed session brings the certificate it was opened with.
+	sessions = tls.NewLRUClientSessionCache(1)
+	for _, resumed := range []bool{false, true} {
+		a, err := ask(warehouse, "/stock/1", false)
+		if err != nil || a.code() != "" || a.TLS.DidResume != resumed {
+			t.Fatalf("resumed %v, want %v: %s %v", a.TLS.DidResume, resumed, a.body, err)
+		}
 	}
 	if got := erp.last(t).Header.Values("Client-Cert"); len(got) != 1 || len(got[0]) < 100 {
 		t.Errorf("Client-Cert is %q", got)

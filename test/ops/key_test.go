@@ -2,11 +2,16 @@ package ops_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/proxy/filter/apikey"
 	"lintel.dev/lintel/test/kit"
 )
 
@@ -50,4 +55,53 @@ func TestKeysAreMadeAndHashed(t *testing.T) {
 	if got, err := hash(key); err != nil || got != s.Consumers["ada's app"].APIKeys[0].Hash {
 		t.Errorf("%s %v", got, err)
 	}
+}
+
+func TestARevokedKeyIsRefusedFromTheNextReloadOn(t *testing.T) {
+	t.Parallel()
+	addr, admin := kit.FreeAddr(t), kit.FreeAddr(t)
+	stays, goes := apikey.New(), apikey.New()
+	text := func(keys ...string) string {
+		hashes := make([]string, len(keys))
+		for i, k := range keys {
+			hashes[i] = strconv.Quote(apikey.Hash(k))
+		}
+		return fmt.Sprintf(`version: 1
+listeners: [{name: edge, address: %q}]
+admin: {address: %q}
+consumers: {partner: {api_keys: [%s]}}
+routes: [{name: all, filters: [api_key], respond: {body: ok}}]
+`, addr, admin, strings.Join(hashes, ", "))
+	}
+	file := kit.File(t, "keys.yaml", text(goes))
+	kit.Start(t, nil, "ingress", "-c", file).Ready(admin)
+	status := func(key string) int {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-API-Key", key)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		return res.StatusCode
+	}
+	check := func(when string, wantGoes, wantStays int) {
+		t.Helper()
+		kit.Eventually(t, time.Minute, when, func() error {
+			if a, b := status(goes), status(stays); a != wantGoes || b != wantStays {
+				return fmt.Errorf("%d and %d, want %d and %d", a, b, wantGoes, wantStays)
+			}
+			return nil
+		})
+	}
+	check("one key", 200, 401)
+	kit.Replace(t, file, text(goes, stays))
+	check("both while they are exchanged", 200, 200)
+	kit.Replace(t, file, text(stays))
+	check("the other alone", 401, 200)
+	http.DefaultClient.CloseIdleConnections()
 }
