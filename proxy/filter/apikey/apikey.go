@@ -98,7 +98,7 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 		return filter.Refuse(consumer.Refusal())
 	}
 	if !f.forward {
-		f.place.Remove(x)
+		f.place.Take(x)
 	}
 	f.headers.Tell(x, key.Consumer, key.ID)
 	return filter.Next

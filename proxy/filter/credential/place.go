@@ -64,8 +64,17 @@ func (p *Place) inHeader(h *exchange.Fields) (string, int) {
 	return value, 1
 }
 
-// Remove takes the credential off x. Lines of the header that hold another
-// scheme's stay.
+// Take takes off x the one credential that Find has just found.
+func (p *Place) Take(x *exchange.Exchange) {
+	if p.Cookie == "" && p.Query == "" {
+		x.Request.Header.Del(p.Header) // it is the only line, and read already
+		return
+	}
+	p.Remove(x)
+}
+
+// Remove takes off x whatever credentials there are. Lines of the header that
+// hold another scheme's stay.
 func (p *Place) Remove(x *exchange.Exchange) {
 	h := &x.Request.Header
 	if p.Header != "" {

@@ -52,7 +52,7 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 		}
 	}
 	if !f.forward {
-		f.place.Remove(x)
+		f.place.Take(x)
 	}
 	for _, h := range good.headers {
 		x.Request.Header.Add(h.Name, h.Value)
