@@ -14,7 +14,8 @@ type Validator interface {
 // decoder fills Go values from nodes.
 type decoder struct {
 	*collector
-	dump bool // for Dump: secret files are not read, environment errors not reported
+	within *Section // that is decoded, nil for the file itself
+	dump   bool     // for Dump: secret files are not read, environment errors not reported
 }
 
 // value decodes n into v. A nil node was reported where it stands.

@@ -80,9 +80,15 @@ func (d *decoder) filter(n *node, v reflect.Value, path string) {
 		d.at(n, path, "expected a filter's name, found an empty one")
 		return
 	}
-	v.Set(reflect.ValueOf(Filter{Kind: kind, Section: &Section{
-		doc: d.doc, node: body, line: n.line, path: keyPath(path, kind),
-	}}))
+	section := &Section{doc: d.doc, node: body, line: n.line, path: keyPath(path, kind)}
+	if d.within != nil {
+		d.within.adopt(section, d.dump)
+	}
+	if v.Type() == filterType {
+		v.Set(reflect.ValueOf(Filter{Kind: kind, Section: section}))
+		return
+	}
+	v.Addr().Interface().(filterHolder).SetFilter(kind, section)
 }
 
 // free decodes a value that has no type of its own.

@@ -20,5 +20,6 @@
 //	example:"/x"       for schema and reference
 //
 // A struct with a method Validate(report func(path, msg string)) is asked
-// after it was decoded.
+// after it was decoded. A type with the methods SetFilter and Filter holds a
+// filter as the type Filter does, within another filter's section.
 package config

@@ -61,8 +61,12 @@ func dumpValue(v reflect.Value, r rules, key string) any {
 		}
 		return out
 	case classFilter:
-		f := v.Interface().(Filter)
-		return map[string]any{f.Kind: f.Section.dump()}
+		if f, ok := v.Interface().(Filter); ok {
+			return map[string]any{f.Kind: f.Section.dump()}
+		}
+		kind, section := v.Interface().(interface{ Filter() (string, any) }).Filter()
+		s, _ := section.(*Section)
+		return map[string]any{kind: s.dump()}
 	case classStruct:
 		return dumpStruct(v)
 	}
@@ -108,7 +112,7 @@ func (s *Section) dump() any {
 	if s == nil {
 		return nil
 	}
-	d := &decoder{collector: &collector{doc: s.doc}, dump: true}
+	d := &decoder{collector: &collector{doc: s.doc}, within: s, dump: true}
 	if t := s.typ.Load(); t != nil {
 		v := reflect.New(*t)
 		d.value(s.node, v.Elem(), rules{}, s.path)

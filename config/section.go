@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"sync"
 	"sync/atomic"
 )
 
@@ -20,6 +21,8 @@ type Section struct {
 	line int // of the entry it belongs to
 	path string
 	typ  atomic.Pointer[reflect.Type] // what it was decoded into last, for Dump
+
+	inner sync.Map // sections within by path: *Section, for Dump to find their types
 }
 
 // Decode fills the struct that into points to, strictly, by the tags that the
@@ -31,9 +34,22 @@ func (s *Section) Decode(into any) error {
 	}
 	t := v.Elem().Type()
 	s.typ.Store(&t)
-	d := &decoder{collector: &collector{doc: s.doc}}
+	d := &decoder{collector: &collector{doc: s.doc}, within: s}
 	d.value(s.node, v.Elem(), rules{}, s.path)
 	return d.err()
+}
+
+// adopt notes a section within s. It learns what the one before it was decoded
+// into, because a dump decodes s once more and nobody decodes what is within.
+func (s *Section) adopt(within *Section, dump bool) {
+	if before, ok := s.inner.Load(within.path); ok {
+		before := before.(*Section)
+		within.typ.Store(before.typ.Load())
+		before.inner.Range(func(path, v any) bool { within.inner.Store(path, v); return true })
+	}
+	if !dump {
+		s.inner.Store(within.path, within)
+	}
 }
 
 // Pos says where the value at path (as "keys[0].file") stands, as file:line;

@@ -169,7 +169,30 @@ type Breaker struct {
 
 // Consumer is a known API client.
 type Consumer struct {
-	Tags map[string]string `yaml:"tags" doc:"Free labels."`
+	APIKeys      []APIKey          `yaml:"api_keys" listify:"true" short:"Hash" doc:"Hashes of its API keys; several may be good at once, so that a key can be replaced."`
+	Certificates []ClientCert      `yaml:"certificates" listify:"true" doc:"Which client certificates are its own; any of these."`
+	Groups       []string          `yaml:"groups" listify:"true" doc:"Groups it belongs to."`
+	Metadata     map[string]string `yaml:"metadata" doc:"Facts that filters may tell services in headers." example:"{plan: gold}"`
+	Tags         map[string]string `yaml:"tags" doc:"Free labels."`
+}
+
+// APIKey is what is kept of a consumer's key. The hash is treated as a secret,
+// so that a key put there by mistake is not shown.
+type APIKey struct {
+	Hash    string    `yaml:"hash" required:"true" unit:"secret" pattern:"^sha256:[0-9a-f]{64}$" doc:"sha256: and 64 hex digits, as lintel key new and lintel key hash print it."`
+	ID      string    `yaml:"id" pattern:"^[A-Za-z0-9._:-]{0,64}$" doc:"Tells this key from the others, where the service is told the credential." example:"2026-02"`
+	Expires time.Time `yaml:"expires" doc:"Not good from then on; never when empty." example:"2027-01-31T00:00:00Z"`
+	Note    string    `yaml:"note" doc:"For whoever reads the file."`
+}
+
+// ClientCert selects client certificates. All that is given must be so.
+type ClientCert struct {
+	URI         string `yaml:"uri" doc:"A URI SAN, a SPIFFE ID say; that counts only as the certificate's one URI." example:"spiffe://partner.example/billing"`
+	DNS         string `yaml:"dns" doc:"A DNS SAN."`
+	Email       string `yaml:"email" doc:"An email SAN."`
+	Subject     string `yaml:"subject" doc:"The whole subject, as openssl x509 -noout -subject -nameopt RFC2253 prints it (RFC 4514)." example:"CN=billing,O=Partner Inc,C=DE"`
+	Issuer      string `yaml:"issuer" doc:"The whole issuer; alone, it takes every certificate of that CA."`
+	Fingerprint string `yaml:"fingerprint" pattern:"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$" doc:"SHA-256 of the certificate, 64 hex digits, with or without colons."`
 }
 
 // Sidecar is the east-west side.

@@ -79,7 +79,18 @@ var (
 	shortFielder  = reflect.TypeFor[interface{ ShortField() string }]()
 	validatorType = reflect.TypeFor[Validator]()
 	sectionType   = reflect.TypeFor[*Section]()
+	holderType    = reflect.TypeFor[filterHolder]()
 )
+
+// filterHolder is a type of another package that holds a filter as Filter does, for
+// filters within a filter's own section.
+type filterHolder interface {
+	SetFilter(kind string, section interface {
+		Decode(into any) error
+		Pos(path string) string
+	})
+	Filter() (kind string, section any)
+}
 
 // class is how a type is written, the one distinction that decoding, schema,
 // reference and dump share.
@@ -106,7 +117,7 @@ func classOf(t reflect.Type, r rules) class {
 	if t == durationType {
 		return classDuration
 	}
-	if t == filterType {
+	if t == filterType || t.Kind() == reflect.Struct && reflect.PointerTo(t).Implements(holderType) {
 		return classFilter
 	}
 	if t.Kind() != reflect.Interface && reflect.PointerTo(t).Implements(textType) {

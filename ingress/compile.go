@@ -37,8 +37,12 @@ func (c *compiler) compile(s *config.Snapshot) (*route.Table, error) {
 	}
 	spec.Always = []filter.Instance{fw}
 	errs = append(errs, check(s)...)
+	consumers, err := compose.Consumers(s)
+	if err != nil {
+		errs = append(errs, err)
+	}
 	for i := range s.Routes {
-		r, err := c.route(s, i, lease)
+		r, err := c.route(s, i, consumers, lease)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -92,7 +96,7 @@ func check(s *config.Snapshot) []error {
 	return errs
 }
 
-func (c *compiler) route(s *config.Snapshot, i int, lease *store.Lease) (route.Route, error) {
+func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer, lease *store.Lease) (route.Route, error) {
 	cfg := &s.Routes[i]
 	at := fmt.Sprintf("routes[%d]", i)
 	fail := func(key, format string, args ...any) error {
@@ -107,7 +111,10 @@ func (c *compiler) route(s *config.Snapshot, i int, lease *store.Lease) (route.R
 	if err != nil {
 		return r, err
 	}
-	if r.Filters, err = compose.Filters(c.registry, chain, compose.Env(lease, c.log, cfg.Name, s.Consumers)); err != nil {
+	if slices.ContainsFunc(chain, func(f config.Filter) bool { return f.Kind == "client_cert" }) && !certified(s, cfg) {
+		return r, fail("filters", "client_cert: none of its listeners asks clients for certificates: give one tls.client_ca and client_auth: request or require")
+	}
+	if r.Filters, err = compose.Filters(c.registry, chain, compose.Env(lease, c.log, cfg.Name, consumers)); err != nil {
 		return r, err
 	}
 	if err := actions(cfg, &r, fail); err != nil || cfg.Service == "" {
@@ -134,6 +141,13 @@ func (c *compiler) route(s *config.Snapshot, i int, lease *store.Lease) (route.R
 		r.Before = c.sender.BeforeWrite
 	}
 	return r, nil
+}
+
+// certified reports whether a listener of the route asks for certificates.
+func certified(s *config.Snapshot, cfg *config.Route) bool {
+	return slices.ContainsFunc(s.Listeners, func(l config.Listener) bool {
+		return l.TLS != nil && l.TLS.ClientAuth != "none" && (len(cfg.Listeners) == 0 || slices.Contains(cfg.Listeners, l.Name))
+	})
 }
 
 type failure func(key, format string, args ...any) error

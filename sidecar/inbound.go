@@ -71,7 +71,11 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	if err != nil {
 		return nil, nil, err
 	}
-	chain, err := compose.Filters(c.registry, cfg.Inbound, compose.Env(lease, c.log, "inbound", s.Consumers))
+	consumers, err := compose.Consumers(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, err := compose.Filters(c.registry, cfg.Inbound, compose.Env(lease, c.log, "inbound", consumers))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -44,7 +44,11 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 		return nil, err
 	}
 	spec.Always = []filter.Instance{found, fw}
-	chain, err := compose.Filters(c.registry, s.Sidecar.OutboundChain, compose.Env(lease, c.log, "outbound", s.Consumers))
+	consumers, err := compose.Consumers(s)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := compose.Filters(c.registry, s.Sidecar.OutboundChain, compose.Env(lease, c.log, "outbound", consumers))
 	if err != nil {
 		return nil, err
 	}

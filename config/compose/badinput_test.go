@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/proxy/filter"
 )
 
 var update = flag.Bool("update", false, "write the golden table anew")
@@ -44,7 +45,7 @@ func below(t reflect.Type, path string, tag reflect.StructTag) []leaf {
 	switch {
 	case t == reflect.TypeFor[time.Duration]():
 		return []leaf{{path, "soon"}}
-	case t == reflect.TypeFor[config.Filter]():
+	case t == reflect.TypeFor[config.Filter](), t == reflect.TypeFor[filter.Nested]():
 		return []leaf{{path, []any{"a", "b"}}}
 	case t.Kind() == reflect.Struct && t.NumField() > 0 && reflect.PointerTo(t).NumMethod() == 0 && len(leaves(t, path)) > 0:
 		return append([]leaf{{path, "words"}}, leaves(t, path)...)

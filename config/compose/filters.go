@@ -8,7 +8,11 @@ import (
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/acl"
+	"lintel.dev/lintel/proxy/filter/apikey"
 	"lintel.dev/lintel/proxy/filter/cache"
+	"lintel.dev/lintel/proxy/filter/clientcert"
+	"lintel.dev/lintel/proxy/filter/combine"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
 	"lintel.dev/lintel/proxy/filter/jwt"
@@ -21,6 +25,13 @@ func Registry() (*filter.Registry, error) {
 	return filter.NewRegistry(
 		// Who is calling.
 		jwt.Kind(),
+		apikey.Kind(),
+		clientcert.Kind(),
+		combine.AnyKind(),
+		combine.AllKind(),
+		combine.AnonymousKind(),
+		// Who may.
+		acl.Kind(),
 		// How much.
 		ratelimit.Kind(),
 		// Not twice.
@@ -50,9 +61,10 @@ func Authenticates(list []config.Filter) bool {
 	return slices.ContainsFunc(list, func(f config.Filter) bool { return slices.Contains(authenticators, f.Kind) })
 }
 
-// authenticators are the filters that consume a credential.
+// authenticators are the filters that consume a credential. The combinations
+// hold such filters and nothing else.
 var authenticators = []string{
-	"jwt",
+	"jwt", "api_key", "client_cert", "any_of", "all_of",
 }
 
 // Firewall builds the header firewall, which every pipe runs before matching.
@@ -65,12 +77,8 @@ func Firewall(cfg config.Firewall, pos string) (filter.Instance, error) {
 }
 
 // Env is what the filters of one route are built with.
-func Env(lease *store.Lease, log *slog.Logger, routeName string, consumers map[string]config.Consumer) *filter.Env {
-	env := &filter.Env{Store: lease, Log: log, Route: routeName}
-	for name, c := range consumers {
-		env.Consumers = append(env.Consumers, filter.Consumer{Name: name, Tags: c.Tags})
-	}
-	return env
+func Env(lease *store.Lease, log *slog.Logger, routeName string, consumers []filter.Consumer) *filter.Env {
+	return &filter.Env{Store: lease, Log: log, Route: routeName, Consumers: consumers}
 }
 
 // Schemas lists every filter's config and sentence, for the JSON Schema and

@@ -28,7 +28,7 @@ type Peer struct {
 // Identity is the user on whose behalf a request is made, as verified at the
 // edge from a token or key, or inside from a Txn-Token.
 type Identity struct {
-	Method  string // "jwt", "apikey", "txn"
+	Method  string // "jwt", "apikey", "certificate", "txn"
 	Issuer  string
 	Subject string
 	Roles   []string

@@ -96,14 +96,9 @@ type Section interface {
 type Env struct {
 	Store     *store.Lease // what outlives the table
 	Log       *slog.Logger
-	Route     string // the route it is built for, "" for a filter that runs on all
-	Consumers []Consumer
-}
-
-// Consumer is a known API client.
-type Consumer struct {
-	Name string
-	Tags map[string]string
+	Route     string     // the route it is built for, "" for a filter that runs on all
+	Consumers []Consumer // sorted by name; one list for all filters of a table
+	Registry  *Registry  // builds the filters that a filter holds; set by Build
 }
 
 // Kind is an entry of the Registry: a filter's name, its config and its builder.
@@ -173,8 +168,13 @@ func (r *Registry) Build(kind string, sec Section, env *Env) (Instance, error) {
 	if err := sec.Decode(cfg); err != nil {
 		return Instance{}, err
 	}
-	f, err := k.Build(cfg, env)
+	inner := *env
+	inner.Registry = r
+	f, err := k.Build(cfg, &inner)
 	if err != nil {
+		if placed := new(placedError); errors.As(err, &placed) {
+			return Instance{}, err // of a filter within, which says where it stands
+		}
 		var ce *ConfigError
 		if errors.As(err, &ce) {
 			return Instance{}, fmt.Errorf("%s: %s: %w", sec.Pos(ce.Path), kind, err)

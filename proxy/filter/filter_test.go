@@ -71,3 +71,29 @@ func TestRegistryBuildsAndPlacesErrors(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAFilterWithinAnotherIsBuiltByTheSameRegistry(t *testing.T) {
+	var fail error
+	inner := Define("inner", "doc", func(*conf, *Env) (any, error) { return onlyResponse{}, fail })
+	outer := Define("outer", "doc", func(_ *conf, env *Env) (any, error) {
+		var n Nested
+		n.SetFilter("inner", section{})
+		if kind, s := n.Filter(); kind != "inner" || s != (section{}) {
+			t.Error(kind, s)
+		}
+		_, err := n.Build(env)
+		return onlyResponse{}, err
+	})
+	r, err := NewRegistry(outer, inner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := &Env{}
+	if _, err := r.Build("outer", section{}, env); err != nil || env.Registry != nil {
+		t.Error(err)
+	}
+	fail = Errorf("keys[0].file", "found %d", 3)
+	if _, err := r.Build("outer", section{}, env); err == nil || err.Error() != "f.yaml:7: inner: keys[0].file: found 3" {
+		t.Error("the error is not placed once, where it belongs:", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,8 @@ type Certificates struct {
 	log   *slog.Logger
 	cur   atomic.Pointer[certSet]
 
+	clientCA string // PEM file of CAs for client certificates, "" when none are asked for
+
 	mu       sync.Mutex // one reload at a time
 	stamps   []stamp
 	failed   error
@@ -46,6 +49,8 @@ type certSet struct {
 	list     []*tls.Certificate
 	exact    map[string][]*tls.Certificate
 	wildcard map[string][]*tls.Certificate // by the part after "*."
+	clients  *x509.CertPool                // CAs of client certificates
+	trust    [sha256.Size]byte             // over the file they are from
 	sum      [sha256.Size]byte
 }
 
@@ -135,16 +140,21 @@ type stamp struct {
 }
 
 func (c *Certificates) look() []stamp {
-	stamps := make([]stamp, 0, 2*len(c.pairs))
-	for _, p := range c.pairs {
-		for _, path := range [...]string{p.Cert, p.Key} {
-			info, err := os.Stat(path)
-			if err != nil {
-				stamps = append(stamps, stamp{})
-				continue
-			}
-			stamps = append(stamps, stamp{info.ModTime(), info.Size(), true})
+	stamps := make([]stamp, 0, 2*len(c.pairs)+1)
+	add := func(path string) {
+		info, err := os.Stat(path)
+		if err != nil {
+			stamps = append(stamps, stamp{})
+			return
 		}
+		stamps = append(stamps, stamp{info.ModTime(), info.Size(), true})
+	}
+	for _, p := range c.pairs {
+		add(p.Cert)
+		add(p.Key)
+	}
+	if c.clientCA != "" {
+		add(c.clientCA)
 	}
 	return stamps
 }

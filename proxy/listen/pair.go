@@ -23,6 +23,13 @@ func (c *Certificates) read() (*certSet, error) {
 		_, _ = sum.Write(content[:])
 		set.add(cert)
 	}
+	if c.clientCA != "" {
+		var err error
+		if set.clients, set.trust, err = bundle(c.clientCA); err != nil {
+			return nil, err
+		}
+		_, _ = sum.Write(set.trust[:])
+	}
 	sum.Sum(set.sum[:0])
 	return set, nil
 }
@@ -94,15 +101,16 @@ func (s *certSet) expiry() time.Time {
 	return first
 }
 
-// bundle reads the CA certificates clients are checked against.
-func bundle(path string) (*x509.CertPool, error) {
+// bundle reads the CA certificates clients are checked against; sum identifies
+// them.
+func bundle(path string) (pool *x509.CertPool, sum [sha256.Size]byte, err error) {
 	pem, err := readFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("listen: client CA file: %w", err)
+		return nil, sum, fmt.Errorf("listen: client CA file: %w", err)
 	}
-	pool := x509.NewCertPool()
+	pool = x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("listen: client CA file %s: expected at least one PEM certificate, found none", path)
+		return nil, sum, fmt.Errorf("listen: client CA file %s: expected at least one PEM certificate, found none", path)
 	}
-	return pool, nil
+	return pool, sha256.Sum256(pem), nil
 }

@@ -19,7 +19,7 @@ type Options struct {
 	MinVersion string // "1.2" unless it is "1.3"; older ones are refused
 	StrictSNI  bool   // refuse a handshake for a name no certificate covers, instead of showing the first one
 	ClientAuth string // NoClientCert unless set; the others need ClientCA
-	ClientCA   string // PEM file; read once
+	ClientCA   string // PEM file; read again when it changes, with the certificates
 	NoTickets  bool   // no session resumption: for where every connection must be verified anew
 }
 
@@ -29,8 +29,8 @@ type Options struct {
 //
 // Session tickets are on: at the edge they save clients a round trip, their keys
 // are rotated daily by crypto/tls, and with client certificates a resumed
-// session keeps the identity it was opened with. Where that must be checked on
-// every connection, as between the mesh's members, set NoTickets.
+// session keeps the identity it was opened with, until the CAs change: then
+// nothing is resumed. Where that must be checked on every connection, as between the mesh's members, set NoTickets.
 func TLSConfig(certs *Certificates, o Options) (*tls.Config, error) {
 	if certs == nil {
 		return nil, errors.New("listen: a TLS config needs certificates")
@@ -70,10 +70,9 @@ func TLSConfig(certs *Certificates, o Options) (*tls.Config, error) {
 	if o.ClientCA == "" {
 		return nil, fmt.Errorf("listen: client auth %q needs a client CA file to check certificates against", o.ClientAuth)
 	}
-	pool, err := bundle(o.ClientCA)
-	if err != nil {
+	if err := certs.trustClients(o.ClientCA); err != nil {
 		return nil, err
 	}
-	c.ClientCAs = pool
+	certs.current(c)
 	return c, nil
 }

@@ -18,6 +18,8 @@ func TestEveryExampleIsValid(t *testing.T) {
 	}
 	key, _ := keyPair(t)
 	t.Setenv("JWT_KEY_FILE", key)
+	t.Setenv("CUSTOMERS_KEY_FILE", key)
+	t.Setenv("DENY_FILE", emptyFile(t))
 	t.Setenv("JWT_SECRET", "a secret of at least thirty-two bytes")
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {

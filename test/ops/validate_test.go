@@ -72,6 +72,10 @@ func TestValidateSaysWhereAndWhat(t *testing.T) {
 		{"a key file that is not there", func() (string, string) {
 			return route("filters: [{jwt: {iss: a, keys: [{file: /nowhere.pem}]}}]")
 		}, 8, "/nowhere.pem", good},
+		{"client certificates that nobody asks for", func() (string, string) { return route("filters: [client_cert]") }, 8, "none of its listeners asks clients for certificates", good},
+		{"a consumer that is not there", func() (string, string) { return route("filters: [{api_key: {consumers: [ada]}}]") }, 8, `"ada" is not under consumers`, good},
+		{"a key in place of its hash", func() (string, string) { return top("consumers: {ada: {api_keys: [lk_secret]}}") }, 2, "found something else (not shown)", good},
+		{"a combination of what says nothing", func() (string, string) { return route("filters: [{any_of: [cache]}]") }, 8, "cache does not say who is calling", good},
 		{"a duration without a unit", func() (string, string) { return route("timeout: 5") }, 8, "expected a duration like 5s, found 5: add a unit", good},
 		{"too many retries", func() (string, string) { return route("retries: {attempts: 99}") }, 8, "expected 0 to 10, found 99", good},
 		{"two actions", func() (string, string) { return route("respond: {body: x}") }, 5, "exactly one of service, redirect and respond must be given, found 2", good},

@@ -11,7 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/consumer"
+	"lintel.dev/lintel/proxy/filter/credential"
 	"lintel.dev/lintel/proxy/store"
 )
 
@@ -25,25 +28,54 @@ func build(c *Config, env *filter.Env) (any, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	if len(cfg.Audiences) == 0 {
-		log.Warn("jwt: no audiences configured: tokens that the issuer made for other services are accepted", "route", env.Route)
+	for _, issuer := range cfg.trusted() {
+		if len(issuer.Audiences) == 0 {
+			log.Warn("jwt: no audiences configured: tokens that the issuer made for other services are accepted", "route", env.Route, "issuer", issuer.Iss)
+		}
 	}
 	f := &Filter{
-		header: cfg.Header, forward: cfg.Forward, anonymous: cfg.Anonymous == "allow",
-		realm: cfg.Realm, scopeList: strings.Join(cfg.Scopes, " "), consumers: map[string]string{},
+		place: cfg.place(), forward: cfg.Forward, anonymous: cfg.Anonymous == "allow",
+		realm: cfg.Realm, scopeList: strings.Join(cfg.Scopes, " "),
 	}
-	for _, consumer := range env.Consumers {
-		f.consumers[consumer.Name] = consumer.Name
-	}
-	var err error
-	if f.claimed, err = claimHeaders(cfg.ClaimsToHeaders, cfg.Header); err != nil {
+	err := f.place.Check()
+	if err != nil {
 		return nil, err
 	}
-	f.verifier = verifier{rules: rules{Config: &cfg, anyIssuer: slices.Equal(cfg.Iss, []string{"any"})}, now: time.Now}
-	if err := f.readKeys(&cfg); err != nil {
+	if f.known, err = consumer.Known(env); err != nil {
 		return nil, err
+	}
+	if f.claimed, err = claimHeaders(cfg.ClaimsToHeaders, f.place.Header); err != nil {
+		return nil, err
+	}
+	f.verifier = verifier{cfg: &cfg, now: time.Now}
+	for i, issuer := range cfg.trusted() {
+		t := &trust{rules: rules{all: &cfg, own: issuer, anyIssuer: slices.Equal(issuer.Iss, []string{"any"})}}
+		if err := t.readKeys(&issuer, cfg.at(i), cfg.JWKS.Insecure); err != nil {
+			return nil, err
+		}
+		f.trusts = append(f.trusts, t)
 	}
 	return f, f.lease(&cfg, env, log)
+}
+
+// place is where the token is looked for.
+func (c *Config) place() credential.Place {
+	p := credential.Place{Header: c.Header, Prefix: c.Prefix, Cookie: c.Cookie, Query: c.Query}
+	switch {
+	case c.Header == credential.Off:
+		p.Header = ""
+	case c.Prefix == "":
+		p.Prefix, p.Bare = "Bearer", !exchange.EqualFold(c.Header, "Authorization")
+	}
+	return p
+}
+
+// at is where issuer i stands in the section.
+func (c *Config) at(i int) string {
+	if len(c.Issuers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("issuers[%d].", i)
 }
 
 // lease takes the key sets and the cache of verified tokens from the store, so
@@ -61,18 +93,28 @@ func (f *Filter) lease(c *Config, env *filter.Env, log *slog.Logger) error {
 		return err
 	}
 	prints := ca
-	for i, src := range f.sources {
-		if address := c.Keys[i].JWKSURL; address != "" {
-			src.remote, err = store.Use(env.Store, "jwks/"+address, fetching, func() (*Remote, error) { return newRemote(address, c.JWKS, log) })
-			if err != nil {
-				return filter.Errorf(fmt.Sprintf("keys[%d].jwks_url", i), "%s", strings.TrimPrefix(err.Error(), "jwt: "))
+	for n, t := range f.trusts {
+		for i, src := range t.sources {
+			if address := t.rules.own.Keys[i].JWKSURL; address != "" {
+				src.remote, err = store.Use(env.Store, "jwks/"+address, fetching, func() (*Remote, error) { return newRemote(address, c.JWKS, log) })
+				if err != nil {
+					return filter.Errorf(fmt.Sprintf("%skeys[%d].jwks_url", c.at(n), i), "%s", strings.TrimPrefix(err.Error(), "jwt: "))
+				}
+				continue
 			}
-			continue
+			for _, k := range src.static.keys {
+				prints = append(prints, k.print[:]...)
+				prints = append(prints, k.id...)
+			}
 		}
-		for _, k := range src.static.keys {
-			prints = append(prints, k.print[:]...)
-			prints = append(prints, k.id...)
+	}
+	if c.Deny != nil {
+		path := c.Deny.File
+		list, err := store.Use(env.Store, "jwt-deny/"+path, "", func() (*denyFile, error) { return newDenyFile(path, log) })
+		if err != nil {
+			return filter.Errorf("deny.file", "%s", err)
 		}
+		f.denials = list
 	}
 	all, err := fingerprint(c, prints)
 	if err != nil {

@@ -16,6 +16,8 @@ type verified struct {
 	identity *exchange.Identity
 	consumer string           // value of the consumer claim
 	headers  []exchange.Field // claims_to_headers, values ready
+	jti      string           // "" when there is none
+	bound    *[32]byte        // SHA-256 of the certificate it must come with; nil: none
 	until    int64            // unix seconds of exp, latest when there is none
 	source   *source
 	set      *keySet // the generation of keys it was verified with

@@ -13,23 +13,8 @@ import (
 
 // check finds what the tags cannot say.
 func (c *Config) check() error {
-	if len(c.Iss) == 0 {
-		return filter.Errorf("iss", "is empty: name the issuers whose tokens are accepted, or say any")
-	}
-	if len(c.Iss) > 1 && slices.Contains(c.Iss, "any") {
-		return filter.Errorf("iss", "any accepts every issuer: it stands alone")
-	}
-	if len(c.Keys) == 0 {
-		return filter.Errorf("keys", "is empty: want at least one of file, public_key, secret or jwks_url")
-	}
-	if c.From != "header" {
-		return filter.Errorf("from", "is %q, want header", c.From)
-	}
 	if c.Anonymous != "deny" && c.Anonymous != "allow" {
 		return filter.Errorf("anonymous", "is %q, want deny or allow", c.Anonymous)
-	}
-	if _, err := firewall.NewSet(c.Header); err != nil || strings.Contains(c.Header, "*") {
-		return filter.Errorf("header", "%q is no header name", c.Header)
 	}
 	if quoted(c.Realm) {
 		return filter.Errorf("realm", "must not hold quotes, backslashes or control characters")
@@ -49,8 +34,58 @@ func (c *Config) check() error {
 	if j.Refresh < 0 || j.MinRefresh < 0 || j.Timeout < 0 || j.MaxStale < 0 || j.MaxBytes < 0 {
 		return filter.Errorf("jwks", "durations and sizes must be positive")
 	}
-	for i, k := range c.Keys {
-		path := fmt.Sprintf("keys[%d]", i)
+	if len(c.Issuers) == 0 {
+		one := c.trusted()[0]
+		return one.check("")
+	}
+	return c.checkIssuers()
+}
+
+// checkIssuers refuses whatever would leave two entries to judge one token.
+func (c *Config) checkIssuers() error {
+	var plain Mapping
+	plain.defaults()
+	switch {
+	case len(c.Iss) > 0:
+		return filter.Errorf("iss", "is given and issuers too: want one of the two")
+	case len(c.Keys) > 0:
+		return filter.Errorf("keys", "is given and issuers too: want the keys with the issuer they belong to")
+	case len(c.Algorithms) > 0:
+		return filter.Errorf("algorithms", "is given and issuers too: want it with an issuer")
+	case c.Identity != plain:
+		return filter.Errorf("identity", "is given and issuers too: want it with an issuer")
+	}
+	var names []string
+	for i, issuer := range c.Issuers {
+		at := fmt.Sprintf("issuers[%d].", i)
+		if err := issuer.check(at); err != nil {
+			return err
+		}
+		for _, name := range issuer.Iss {
+			if name == "any" {
+				return filter.Errorf(at+"iss", "any accepts every issuer and cannot be one of several")
+			}
+			if slices.Contains(names, name) {
+				return filter.Errorf(at+"iss", "%q is named twice: which keys are good for it must be said once", name)
+			}
+			names = append(names, name)
+		}
+	}
+	return nil
+}
+
+func (i *Issuer) check(at string) error {
+	if len(i.Iss) == 0 {
+		return filter.Errorf(at+"iss", "is empty: name the issuers whose tokens are accepted, or say any")
+	}
+	if len(i.Iss) > 1 && slices.Contains(i.Iss, "any") {
+		return filter.Errorf(at+"iss", "any accepts every issuer: it stands alone")
+	}
+	if len(i.Keys) == 0 {
+		return filter.Errorf(at+"keys", "is empty: want at least one of file, public_key, secret or jwks_url")
+	}
+	for n, k := range i.Keys {
+		path := fmt.Sprintf("%skeys[%d]", at, n)
 		given := 0
 		for _, s := range []string{k.File, k.PublicKey, k.Secret, k.JWKSURL} {
 			if s != "" {
@@ -61,11 +96,11 @@ func (c *Config) check() error {
 			return filter.Errorf(path, "has %d of file, public_key, secret and jwks_url: want exactly one", given)
 		}
 		for _, iss := range k.Iss {
-			if !slices.Contains(c.Iss, iss) && c.Iss[0] != "any" {
-				return filter.Errorf(path+".iss", "%q is not among the accepted issuers %q", iss, c.Iss)
+			if !slices.Contains(i.Iss, iss) && i.Iss[0] != "any" {
+				return filter.Errorf(path+".iss", "%q is not among the accepted issuers %q", iss, i.Iss)
 			}
 		}
-		if len(c.Iss) > 1 && len(c.Keys) > 1 && len(k.Iss) == 0 {
+		if len(i.Iss) > 1 && len(i.Keys) > 1 && len(k.Iss) == 0 {
 			return filter.Errorf(path+".iss", "is empty: with several issuers and several keys each key must say for whom it speaks, or one issuer could sign in another's name")
 		}
 	}
@@ -88,7 +123,7 @@ func claimHeaders(m map[string]string, credential string) (*firewall.Set, error)
 		}
 		switch strings.ToLower(name) {
 		case "host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive",
-			"proxy-connection", "expect", "txn-token", "hop-token":
+			"proxy-connection", "expect", "cookie", "txn-token", "hop-token":
 			return nil, filter.Errorf(at, "%s is written by Lintel itself and cannot carry a claim", name)
 		}
 		if path == "" {
@@ -105,7 +140,7 @@ func claimHeaders(m map[string]string, credential string) (*firewall.Set, error)
 		return nil, nil
 	}
 	set, err := firewall.NewSet(names...)
-	if err == nil && set.Match(credential) {
+	if err == nil && credential != "" && set.Match(credential) {
 		return nil, filter.Errorf("claims_to_headers", "%s is where the token itself is looked for", credential)
 	}
 	return set, err

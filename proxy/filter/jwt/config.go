@@ -1,32 +1,54 @@
 package jwt
 
 import (
+	"slices"
 	"time"
 
 	"lintel.dev/lintel/proxy/filter"
 )
 
-// Config of the filter.
+// Config of the filter: of one issuer, or of several under issuers.
 type Config struct {
-	Iss             []string            `yaml:"iss" listify:"true" required:"true" doc:"accepted issuers (claim iss); the word any accepts every issuer"`
-	Audiences       []string            `yaml:"audiences" listify:"true" doc:"accepted audiences (claim aud), one of which must be present; without it tokens meant for other services pass"`
+	Iss             []string            `yaml:"iss" listify:"true" doc:"accepted issuers (claim iss); the word any accepts every issuer"`
+	Audiences       []string            `yaml:"audiences" listify:"true" doc:"accepted audiences (claim aud), one of which must be present; without it tokens meant for other services pass. With issuers: for those that name none"`
 	Algorithms      []string            `yaml:"algorithms" listify:"true" enum:"HS256,HS384,HS512,RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"accepted signature algorithms; by default those that fit the keys"`
 	Types           []string            `yaml:"types" listify:"true" doc:"accepted typ headers; by default JWT and at+jwt; a token without typ passes"`
-	Keys            []Key               `yaml:"keys" required:"true" doc:"where the keys come from"`
+	Keys            []Key               `yaml:"keys" doc:"where the keys come from"`
+	Issuers         []Issuer            `yaml:"issuers" doc:"several issuers with keys and rules each, in place of iss, algorithms, keys and identity"`
 	JWKS            Fetching            `yaml:"jwks" doc:"how key sets are fetched"`
 	Leeway          time.Duration       `yaml:"leeway" default:"30s" min:"0s" max:"5m" doc:"how far the issuer's clock may differ"`
 	AllowNoExpiry   bool                `yaml:"allow_no_expiry" doc:"accept tokens without exp"`
 	RequiredClaims  map[string][]string `yaml:"required_claims" doc:"claim (dotted path) to allowed values; an empty list asks for its presence only"`
 	Scopes          []string            `yaml:"scopes" listify:"true" doc:"scopes a token must all have"`
-	From            string              `yaml:"from" default:"header" enum:"header" doc:"where the token is looked for"`
-	Header          string              `yaml:"header" default:"Authorization" doc:"the header that carries it: after Bearer in Authorization, with or without Bearer in any other"`
+	Header          string              `yaml:"header" default:"Authorization" doc:"the header that carries it: after Bearer in Authorization, with or without Bearer in any other; off looks in none"`
+	Prefix          string              `yaml:"prefix" doc:"the word that must stand before it in the header, in place of Bearer" example:"DPoP"`
+	Cookie          string              `yaml:"cookie" doc:"the cookie that carries it, none when empty; browsers send cookies with other sites' requests too, so SameSite must be set on it"`
+	Query           string              `yaml:"query" doc:"the query parameter that carries it, none when empty; it ends up in histories and in the logs of whatever stands in front (RFC 6750 section 2.3)"`
 	Forward         bool                `yaml:"forward" doc:"leave the token on the forwarded request"`
+	Confirmation    string              `yaml:"confirmation" default:"check" enum:"check,require,ignore" doc:"tokens bound to a client certificate (cnf with x5t#S256, RFC 8705): check has them come with it, and refuses those bound otherwise; require also refuses tokens that are not bound; ignore is for where another checks"`
+	Deny            *Deny               `yaml:"deny" doc:"tokens withdrawn before they expire, by claim jti; tokens without jti are then refused"`
 	ClaimsToHeaders map[string]string   `yaml:"claims_to_headers" doc:"request header to claim (dotted path) whose value it gets; a client's own copy is removed"`
 	Identity        Mapping             `yaml:"identity" doc:"which claims say who the user is"`
 	Anonymous       string              `yaml:"anonymous" default:"deny" enum:"deny,allow" doc:"what becomes of a request without a token; a bad token is always refused"`
 	Realm           string              `yaml:"realm" default:"api" doc:"realm of the WWW-Authenticate challenge"`
 	MaxSize         int                 `yaml:"max_size" default:"8192" min:"256" max:"65536" unit:"bytes" doc:"longest token accepted"`
 	CacheSize       int                 `yaml:"cache_size" default:"33554432" min:"65536" unit:"bytes" doc:"memory for verified tokens, about"`
+}
+
+// Issuer is one of several issuers. A token is judged by the entry that names
+// its iss and by no other: keys of one never speak for another.
+type Issuer struct {
+	Iss            []string            `yaml:"iss" listify:"true" required:"true" doc:"its name (claim iss), or several of one set of keys"`
+	Audiences      []string            `yaml:"audiences" listify:"true" doc:"accepted audiences; the filter's own when empty"`
+	Algorithms     []string            `yaml:"algorithms" listify:"true" enum:"HS256,HS384,HS512,RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA" doc:"accepted signature algorithms; by default those that fit the keys"`
+	Keys           []Key               `yaml:"keys" required:"true" doc:"where its keys come from"`
+	RequiredClaims map[string][]string `yaml:"required_claims" doc:"as the filter's own, which hold too"`
+	Identity       Mapping             `yaml:"identity" doc:"which of its claims say who the user is"`
+}
+
+// Deny is where withdrawn tokens are listed.
+type Deny struct {
+	File string `yaml:"file" required:"true" doc:"one jti per line, and after it, if wanted, the time from which the line no longer counts; # begins a comment. Read again when it changes" example:"/etc/lintel/denied.txt"`
 }
 
 // Key is one source of keys: exactly one of File, PublicKey, Secret and JWKSURL.
@@ -66,7 +88,6 @@ func Kind() filter.Kind {
 
 // defaults fills what the decoder would have.
 func (c *Config) defaults() {
-	set(&c.From, "header")
 	set(&c.Header, "Authorization")
 	set(&c.Anonymous, "deny")
 	set(&c.Realm, "api")
@@ -77,12 +98,32 @@ func (c *Config) defaults() {
 	set(&c.JWKS.Timeout, 5*time.Second)
 	set(&c.JWKS.MaxStale, 24*time.Hour)
 	set(&c.JWKS.MaxBytes, 256<<10)
-	set(&c.Identity.Subject, "sub")
-	set(&c.Identity.Roles, "roles")
-	set(&c.Identity.Scope, "scope")
+	set(&c.Confirmation, "check")
+	c.Identity.defaults()
+	c.Issuers = slices.Clone(c.Issuers)
+	for i := range c.Issuers {
+		c.Issuers[i].Identity.defaults()
+		if len(c.Issuers[i].Audiences) == 0 {
+			c.Issuers[i].Audiences = c.Audiences
+		}
+	}
 	if len(c.Types) == 0 {
 		c.Types = []string{"JWT", "at+jwt"}
 	}
+}
+
+func (m *Mapping) defaults() {
+	set(&m.Subject, "sub")
+	set(&m.Roles, "roles")
+	set(&m.Scope, "scope")
+}
+
+// trusted lists the issuers, however they were given.
+func (c *Config) trusted() []Issuer {
+	if len(c.Issuers) > 0 {
+		return c.Issuers
+	}
+	return []Issuer{{Iss: c.Iss, Audiences: c.Audiences, Algorithms: c.Algorithms, Keys: c.Keys, Identity: c.Identity}}
 }
 
 func set[T comparable](p *T, v T) {

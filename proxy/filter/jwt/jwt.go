@@ -7,26 +7,27 @@ import (
 
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/consumer"
+	"lintel.dev/lintel/proxy/filter/credential"
 	"lintel.dev/lintel/proxy/filter/firewall"
 )
 
 // Filter verifies the bearer token of every request.
 type Filter struct {
 	verifier
-	header    string
+	place     credential.Place
 	forward   bool
 	anonymous bool
 	realm     string
 	scopeList string
-	claimed   *firewall.Set     // names of claims_to_headers; nil when none
-	consumers map[string]string // known consumers, by name
+	denials   Denials       // nil: no token is withdrawn
+	claimed   *firewall.Set // names of claims_to_headers; nil when none
+	known     *consumer.Directory
 }
 
 // OnRequest sets x.Identity, or refuses.
 func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
-	if f.claimed != nil {
-		x.Removed += f.claimed.CleanRequest(x)
-	}
+	f.clean(x)
 	raw, ref := f.credential(x)
 	if ref != nil {
 		if f.anonymous && ref.code == "no-token" {
@@ -35,15 +36,23 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 		return filter.Refuse(f.fault(ref))
 	}
 	good, ref := f.verify(x, raw)
+	if ref == nil && good.bound != nil {
+		ref = proven(x, good.bound)
+	}
+	if ref == nil && f.denials != nil {
+		ref = f.withdrawn(good)
+	}
 	if ref != nil {
 		return filter.Refuse(f.fault(ref))
 	}
 	x.Identity = good.identity
-	if name := f.consumers[good.consumer]; name != "" {
-		x.Consumer = name
+	if good.consumer != "" {
+		if c := f.known.Named(good.consumer); c != nil {
+			x.Consumer = c.Name
+		}
 	}
 	if !f.forward {
-		x.Request.Header.Del(f.header)
+		f.place.Take(x)
 	}
 	for _, h := range good.headers {
 		x.Request.Header.Add(h.Name, h.Value)
@@ -51,41 +60,63 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 	return filter.Next
 }
 
-// credential finds the token. Other places than a header (a cookie, the query)
-// belong here.
+func (f *Filter) clean(x *exchange.Exchange) {
+	if f.claimed != nil {
+		x.Removed += f.claimed.CleanRequest(x)
+	}
+}
+
+// credential finds the token, and has it logged nowhere.
 func (f *Filter) credential(x *exchange.Exchange) (string, *refusal) {
-	switch x.Request.Header.Count(f.header) {
-	case 0:
+	raw, n := f.place.Find(x)
+	f.place.Hide(x)
+	switch {
+	case n == 0:
 		return "", noToken()
-	case 1:
-	default:
+	case n > 1:
 		return "", &refusal{status: http.StatusBadRequest, code: "many-tokens", oauth: "invalid_request", text: "more than one credential was sent"}
+	case raw == "":
+		return "", badToken("the token is empty", nil)
 	}
-	value := x.Request.Header.Get(f.header)
-	scheme, rest, spaced := strings.Cut(value, " ")
-	if exchange.EqualFold(scheme, "Bearer") {
-		if rest = strings.Trim(rest, " "); rest == "" {
-			return "", badToken("the token is empty", nil)
-		}
-		return rest, nil
+	return raw, nil
+}
+
+// Presence implements filter.Authenticator.
+func (f *Filter) Presence(x *exchange.Exchange) filter.Presence {
+	if _, n := f.place.Find(x); n == 0 {
+		return filter.Absent
 	}
-	if spaced || value == "" || exchange.EqualFold(f.header, "Authorization") {
-		return "", noToken() // another scheme's credential, or none
-	}
-	return value, nil
+	return filter.Present
+}
+
+// Missing implements filter.Authenticator.
+func (f *Filter) Missing() *exchange.Fault { return f.fault(noToken()) }
+
+// Skip implements filter.Authenticator. What nobody has verified is not
+// forwarded, whatever forward says.
+func (f *Filter) Skip(x *exchange.Exchange) {
+	f.clean(x)
+	f.place.Remove(x)
 }
 
 // Explain implements filter.Explainer.
 func (f *Filter) Explain() string {
 	now := f.now()
-	var keys []string
-	for _, s := range f.sources {
-		keys = append(keys, s.explain(now))
+	var b strings.Builder
+	fmt.Fprintf(&b, "token in %s; ", f.place.String())
+	for _, t := range f.trusts {
+		var keys []string
+		for _, s := range t.sources {
+			keys = append(keys, s.explain(now))
+		}
+		audience := "any (not checked)"
+		if len(t.rules.own.Audiences) > 0 {
+			audience = strings.Join(t.rules.own.Audiences, " ")
+		}
+		fmt.Fprintf(&b, "issuer %s; audience %s; algorithms %s; keys %s; ",
+			strings.Join(t.rules.own.Iss, " "), audience, strings.Join(t.algs, " "), strings.Join(keys, ", "))
 	}
-	audience := "any (not checked)"
-	if len(f.rules.Audiences) > 0 {
-		audience = strings.Join(f.rules.Audiences, " ")
-	}
-	return fmt.Sprintf("token in %s; issuer %s; audience %s; algorithms %s; keys %s; scopes [%s]; without token: %s; %d verified tokens kept",
-		f.header, strings.Join(f.rules.Iss, " "), audience, strings.Join(f.algs, " "), strings.Join(keys, ", "), f.scopeList, f.rules.Anonymous, f.cache.len())
+	fmt.Fprintf(&b, "scopes [%s]; without token: %s; bound to a certificate: %s; %d verified tokens kept",
+		f.scopeList, f.cfg.Anonymous, f.cfg.Confirmation, f.cache.len())
+	return b.String()
 }

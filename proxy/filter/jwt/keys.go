@@ -13,11 +13,12 @@ import (
 // maxFile bounds a key file, in bytes.
 const maxFile = 1 << 20
 
-// readKeys reads what is configured in place, and decides the algorithms.
-func (f *Filter) readKeys(c *Config) error {
+// readKeys reads what is configured in place, and decides the algorithms. at is
+// where the issuer stands in the section.
+func (t *trust) readKeys(c *Issuer, at string, insecure bool) error {
 	secret, public := -1, -1
 	for i, k := range c.Keys {
-		path := fmt.Sprintf("keys[%d]", i)
+		path := fmt.Sprintf("%skeys[%d]", at, i)
 		src := &source{issuers: k.Iss}
 		if k.Secret != "" {
 			secret = i
@@ -27,7 +28,7 @@ func (f *Filter) readKeys(c *Config) error {
 		if k.JWKSURL != "" {
 			u, err := url.Parse(k.JWKSURL)
 			if err == nil {
-				err = checkURL(u, c.JWKS.Insecure)
+				err = checkURL(u, insecure)
 			}
 			if err != nil {
 				return filter.Errorf(path+".jwks_url", "%s", err)
@@ -41,13 +42,13 @@ func (f *Filter) readKeys(c *Config) error {
 				return err
 			}
 		}
-		f.sources = append(f.sources, src)
+		t.sources = append(t.sources, src)
 	}
 	if secret >= 0 && public >= 0 {
-		return filter.Errorf(fmt.Sprintf("keys[%d].secret", secret), "a shared secret beside the public keys of keys[%d] invites confusing the two: use two filters on two routes", public)
+		return filter.Errorf(fmt.Sprintf("%skeys[%d].secret", at, secret), "a shared secret beside the public keys of keys[%d] invites confusing the two: use an issuer or a filter for each", public)
 	}
 	for i, a := range c.Algorithms {
-		path := fmt.Sprintf("algorithms[%d]", i)
+		path := fmt.Sprintf("%salgorithms[%d]", at, i)
 		switch {
 		case !slices.Contains(algorithms(), a):
 			return filter.Errorf(path, "%q is not one of %v", a, algorithms())
@@ -57,8 +58,8 @@ func (f *Filter) readKeys(c *Config) error {
 			return filter.Errorf(path, "%s needs public keys and keys[%d] is a shared secret", a, secret)
 		}
 	}
-	if f.algs = c.Algorithms; len(f.algs) == 0 {
-		f.algs = slices.DeleteFunc(algorithms(), func(a string) bool { return strings.HasPrefix(a, "HS") != (secret >= 0) })
+	if t.algs = c.Algorithms; len(t.algs) == 0 {
+		t.algs = slices.DeleteFunc(algorithms(), func(a string) bool { return strings.HasPrefix(a, "HS") != (secret >= 0) })
 	}
 	return nil
 }

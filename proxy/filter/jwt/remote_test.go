@@ -120,7 +120,7 @@ func TestConcurrentUnknownKeyIDsShareOneFetch(t *testing.T) {
 	i.publish(keySetOf(t, "old", "new"))
 	hold := make(chan struct{})
 	i.hold.Store(&hold)
-	r := f.sources[0].remote
+	r := f.trusts[0].sources[0].remote
 	r.mu.Lock()
 	r.last = time.Now().Add(-2 * time.Hour) // MinRefresh has passed
 	r.mu.Unlock()

@@ -9,9 +9,10 @@ import (
 	"lintel.dev/lintel/proxy/exchange"
 )
 
-// rules are what a token's claims must satisfy, compiled from Config.
+// rules are what the claims of one issuer's tokens must satisfy.
 type rules struct {
-	*Config
+	all       *Config // what holds for every issuer
+	own       Issuer
 	anyIssuer bool
 }
 
@@ -23,18 +24,18 @@ func (r *rules) check(claims map[string]any, now time.Time) *refusal {
 	if _, has := claims["iss"]; has && !isText {
 		return badToken("claim iss is not a string", nil)
 	}
-	if !r.anyIssuer && !slices.Contains(r.Iss, issuer) {
+	if !r.anyIssuer && !slices.Contains(r.own.Iss, issuer) {
 		return badToken("claim iss is not an accepted issuer", nil)
 	}
 	if ref := r.checkAudience(claims); ref != nil {
 		return ref
 	}
-	leeway := int64(r.Leeway / time.Second)
+	leeway := int64(r.all.Leeway / time.Second)
 	exp, has, err := seconds(claims, "exp")
 	switch {
 	case err != nil:
 		return badToken("claim exp is not a date", err)
-	case !has && !r.AllowNoExpiry:
+	case !has && !r.all.AllowNoExpiry:
 		return badToken("claim exp is missing", nil)
 	case has && now.Unix() >= exp+leeway:
 		ref := badToken("the token has expired", nil)
@@ -73,7 +74,7 @@ func (r *rules) checkAudience(claims map[string]any) *refusal {
 	default:
 		return badToken("claim aud is not a string or a list of strings", nil)
 	}
-	if len(r.Audiences) > 0 && !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(r.Audiences, a) }) {
+	if len(r.own.Audiences) > 0 && !slices.ContainsFunc(audiences, func(a string) bool { return slices.Contains(r.own.Audiences, a) }) {
 		return badToken("claim aud names no accepted audience", nil)
 	}
 	return nil
@@ -82,40 +83,49 @@ func (r *rules) checkAudience(claims map[string]any) *refusal {
 // admit makes of verified claims the identity and what else is remembered, or
 // says what they lack.
 func (r *rules) admit(claims map[string]any) (*verified, *refusal) {
-	subject, ok := lookup(claims, r.Identity.Subject)
+	subject, ok := lookup(claims, r.own.Identity.Subject)
 	id := &exchange.Identity{Method: "jwt", Claims: claims}
 	if id.Subject, _ = text(subject); !ok || id.Subject == "" || printable(id.Subject) != id.Subject {
 		return nil, badToken("the subject claim is missing or not plain text", nil)
 	}
 	id.Issuer, _ = claims["iss"].(string)
-	if v, ok := lookup(claims, r.Identity.Roles); ok {
+	if v, ok := lookup(claims, r.own.Identity.Roles); ok {
 		id.Roles = texts(v)
 	}
-	scope, ok := lookup(claims, r.Identity.Scope)
-	if !ok && r.Identity.Scope == "scope" {
+	scope, ok := lookup(claims, r.own.Identity.Scope)
+	if !ok && r.own.Identity.Scope == "scope" {
 		scope = claims["scp"]
 	}
 	id.Scope = words(scope)
 	out := &verified{identity: id, until: latest}
+	out.jti, _ = claims["jti"].(string)
+	if r.all.Confirmation != "ignore" {
+		var ref *refusal
+		if out.bound, ref = confirmation(claims, r.all.Confirmation == "require"); ref != nil {
+			return nil, ref
+		}
+	}
 	if exp, has, _ := seconds(claims, "exp"); has {
 		out.until = exp
 		id.Expires = time.Unix(exp, 0)
 	}
-	for _, want := range r.Scopes {
+	for _, want := range r.all.Scopes {
 		if !slices.Contains(id.Scope, want) {
 			return nil, &refusal{status: http.StatusForbidden, code: "insufficient-scope", oauth: "insufficient_scope", text: "the token lacks a required scope"}
 		}
 	}
-	for path, allowed := range r.RequiredClaims {
-		v, ok := lookup(claims, path)
-		if !ok || len(allowed) > 0 && !slices.ContainsFunc(texts(v), func(s string) bool { return slices.Contains(allowed, s) }) {
-			return nil, &refusal{status: http.StatusForbidden, code: "claim-refused", oauth: "insufficient_scope", text: "a claim of the token is not one that is allowed here"}
+	for _, required := range [...]map[string][]string{r.all.RequiredClaims, r.own.RequiredClaims} {
+		for path, allowed := range required {
+			v, ok := lookup(claims, path)
+			if !ok || len(allowed) > 0 && !slices.ContainsFunc(texts(v), func(s string) bool { return slices.Contains(allowed, s) }) {
+				return nil, &refusal{status: http.StatusForbidden, code: "claim-refused", oauth: "insufficient_scope", text: "a claim of the token is not one that is allowed here"}
+			}
 		}
 	}
-	if v, ok := lookup(claims, r.Identity.Consumer); ok && r.Identity.Consumer != "" {
+	if v, ok := lookup(claims, r.own.Identity.Consumer); ok && r.own.Identity.Consumer != "" {
 		out.consumer, _ = text(v)
 	}
-	for name, path := range r.ClaimsToHeaders {
+	for name, path := range r.all.ClaimsToHeaders {
 		if v, ok := lookup(claims, path); ok {
 			if s := headerValue(v); s != "" {
 				out.headers = append(out.headers, exchange.Field{Name: name, Value: s})

@@ -12,38 +12,61 @@ import (
 
 // verifier decides whether a token is good.
 type verifier struct {
+	cfg    *Config
+	trusts []*trust
+	cache  *cache
+	now    func() time.Time
+}
+
+// trust is an issuer's rules and keys, which are used for nobody else's tokens.
+type trust struct {
 	rules   rules
 	algs    []string
 	sources []*source
-	cache   *cache
-	now     func() time.Time
+}
+
+// trust finds who must have signed the token. What it claims chooses among
+// configured issuers; it proves nothing until the signature is by a key of
+// that very issuer.
+func (v *verifier) trust(issuer string) *trust {
+	for _, t := range v.trusts {
+		if t.rules.anyIssuer || slices.Contains(t.rules.own.Iss, issuer) {
+			return t
+		}
+	}
+	return nil
 }
 
 // verify returns what is known of a good token, from memory where it was seen
 // before.
 func (v *verifier) verify(x *exchange.Exchange, raw string) (*verified, *refusal) {
-	if len(raw) > v.rules.MaxSize {
+	if len(raw) > v.cfg.MaxSize {
 		return nil, badToken("the token is too long", nil)
 	}
 	now := v.now()
 	if known := v.cache.get(raw, now); known != nil {
 		return known, nil
 	}
-	t, err := parse(raw, v.rules.Types)
+	t, err := parse(raw, v.cfg.Types)
 	if err != nil {
 		return nil, badToken("the token is malformed", err)
 	}
-	if !slices.Contains(v.algs, t.alg) {
+	issuer, _ := t.claims["iss"].(string) // what is no string is no configured name
+	in := v.trust(issuer)
+	if in == nil {
+		return nil, badToken("claim iss is not an accepted issuer", nil)
+	}
+	if !slices.Contains(in.algs, t.alg) {
 		return nil, badToken("the signature algorithm is not an accepted one", nil)
 	}
-	if ref := v.rules.check(t.claims, now); ref != nil {
+	if ref := in.rules.check(t.claims, now); ref != nil {
 		return nil, ref
 	}
-	by, set, ref := v.signer(x, t)
+	by, set, ref := v.signer(x, in, t)
 	if ref != nil {
 		return nil, ref
 	}
-	good, ref := v.rules.admit(t.claims)
+	good, ref := in.rules.admit(t.claims)
 	if ref != nil {
 		return nil, ref
 	}
@@ -56,8 +79,8 @@ func (v *verifier) verify(x *exchange.Exchange, raw string) (*verified, *refusal
 
 // signer finds the key that signed t. Where none did, key sets that do not know
 // its key id are fetched anew, and tried once more.
-func (v *verifier) signer(x *exchange.Exchange, t *token) (*source, *keySet, *refusal) {
-	by, set, lacking := v.try(t)
+func (v *verifier) signer(x *exchange.Exchange, in *trust, t *token) (*source, *keySet, *refusal) {
+	by, set, lacking := v.try(in, t)
 	if by != nil {
 		return by, set, nil
 	}
@@ -73,7 +96,7 @@ func (v *verifier) signer(x *exchange.Exchange, t *token) (*source, *keySet, *re
 		if err != nil {
 			return nil, nil, noKeys(time.Second, err)
 		}
-		if by, set, lacking = v.try(t); by != nil {
+		if by, set, lacking = v.try(in, t); by != nil {
 			return by, set, nil
 		}
 	}
@@ -92,11 +115,11 @@ func (v *verifier) signer(x *exchange.Exchange, t *token) (*source, *keySet, *re
 // try verifies t with every key that may have signed it: of a source that
 // speaks for its issuer, made for its algorithm, and with its key id where both
 // have one. lacking are the key sets that do not know the key id.
-func (v *verifier) try(t *token) (by *source, in *keySet, lacking []*Remote) {
+func (v *verifier) try(in *trust, t *token) (by *source, with *keySet, lacking []*Remote) {
 	issuer, _ := t.claims["iss"].(string)
 	method := gojwt.GetSigningMethod(t.alg)
 	now := v.now()
-	for _, s := range v.sources {
+	for _, s := range in.sources {
 		if !s.speaksFor(issuer) {
 			continue
 		}

@@ -1,0 +1,76 @@
+package combine
+
+import (
+	"fmt"
+	"strings"
+
+	"lintel.dev/lintel/proxy/filter"
+)
+
+// member is one filter of a combination.
+type member struct {
+	filter.Authenticator
+	kind     string
+	explains filter.Explainer // nil: it does not
+}
+
+// build builds the filters of a list. Where guests are allowed, anonymous may
+// stand last.
+func build(kind string, list []filter.Nested, guests bool, env *filter.Env) ([]member, *Guest, error) {
+	var members []member
+	for i, n := range list {
+		at := fmt.Sprintf("[%d]", i)
+		in, err := n.Build(env)
+		if err != nil {
+			return nil, nil, err
+		}
+		if guest, ok := in.Filter.(*Guest); ok {
+			switch {
+			case !guests:
+				return nil, nil, filter.Errorf(at, "anonymous cannot stand in %s, which asks for credentials", kind)
+			case i < len(list)-1:
+				return nil, nil, filter.Errorf(at, "anonymous stands last: it is for requests that show none of what the others look for")
+			case len(members) == 0:
+				return nil, nil, filter.Errorf(at, "anonymous alone asks for nothing: want an authentication filter before it")
+			}
+			return members, guest, nil
+		}
+		a, ok := in.Filter.(filter.Authenticator)
+		if !ok {
+			return nil, nil, filter.Errorf(at, "%s does not say who is calling: %s holds authentication filters", n.Kind, kind)
+		}
+		if in.Response != nil || in.Fault != nil || in.Done != nil {
+			return nil, nil, filter.Errorf(at, "%s also takes part in answers: it must stand by itself", n.Kind)
+		}
+		if inner, ok := a.(*Any); ok && inner.guest != nil {
+			return nil, nil, filter.Errorf(at, "an any_of within another filter cannot end in anonymous: put that last in the outermost any_of")
+		}
+		m := member{Authenticator: a, kind: in.Kind}
+		m.explains, _ = in.Filter.(filter.Explainer)
+		members = append(members, m)
+	}
+	if len(members) == 0 {
+		return nil, nil, filter.Errorf("", "is empty: want a list of authentication filters")
+	}
+	return members, nil, nil
+}
+
+// kinds names the members.
+func kinds(members []member) string {
+	names := make([]string, len(members))
+	for i, m := range members {
+		names[i] = m.kind
+	}
+	return strings.Join(names, ", ")
+}
+
+// details are the members' own settings.
+func details(members []member) string {
+	var b strings.Builder
+	for _, m := range members {
+		if m.explains != nil {
+			b.WriteString(". " + m.kind + ": " + m.explains.Explain())
+		}
+	}
+	return b.String()
+}

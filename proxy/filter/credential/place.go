@@ -1,0 +1,118 @@
+package credential
+
+import (
+	"strings"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// Place is where a credential is looked for. A name that is empty is no place.
+type Place struct {
+	Header string
+	Prefix string // the word that stands before it in the header, as Bearer (RFC 9110 section 11.4)
+	Bare   bool   // the header may also hold it without Prefix
+	Cookie string
+	Query  string
+}
+
+// Find returns the credential and how many there are: of several none is
+// returned, because the service might read another one than was checked. The
+// value may be empty where a place says that it holds one.
+func (p *Place) Find(x *exchange.Exchange) (value string, n int) {
+	if p.Header != "" {
+		value, n = p.inHeader(&x.Request.Header)
+	}
+	if p.Cookie != "" {
+		v, more := findCookie(&x.Request.Header, p.Cookie)
+		value, n = value+v, n+more // one of the two is empty, or there are several
+	}
+	if p.Query != "" && x.Request.Query != "" {
+		v, more := findQuery(x.Request.Query, p.Query)
+		value, n = value+v, n+more
+	}
+	if n != 1 {
+		return "", n
+	}
+	return value, 1
+}
+
+// inHeader counts every line of the name as one, whatever its scheme, when
+// there are several.
+func (p *Place) inHeader(h *exchange.Fields) (string, int) {
+	value, n := "", 0
+	for i := range h.Len() {
+		if line := h.At(i); exchange.EqualFold(line.Name, p.Header) {
+			value, n = line.Value, n+1
+		}
+	}
+	if n > 1 {
+		return "", n
+	}
+	if value = exchange.Trim(value); value == "" {
+		return "", 0
+	}
+	if p.Prefix == "" {
+		return value, 1
+	}
+	scheme, rest, spaced := strings.Cut(value, " ")
+	if exchange.EqualFold(scheme, p.Prefix) {
+		return exchange.Trim(rest), 1
+	}
+	if !p.Bare || spaced {
+		return "", 0 // another scheme's credential
+	}
+	return value, 1
+}
+
+// Take takes off x the one credential that Find has just found.
+func (p *Place) Take(x *exchange.Exchange) {
+	if p.Cookie == "" && p.Query == "" {
+		x.Request.Header.Del(p.Header) // it is the only line, and read already
+		return
+	}
+	p.Remove(x)
+}
+
+// Remove takes off x whatever credentials there are. Lines of the header that
+// hold another scheme's stay.
+func (p *Place) Remove(x *exchange.Exchange) {
+	h := &x.Request.Header
+	if p.Header != "" {
+		if _, n := p.inHeader(h); n > 0 {
+			h.Del(p.Header)
+		}
+	}
+	if p.Cookie != "" {
+		removeCookie(h, p.Cookie)
+	}
+	if p.Query != "" {
+		x.Request.Query = withoutParameter(h, x.Request.Query, p.Query)
+	}
+	p.Hide(x)
+}
+
+// Hide takes it off what observers log of the request line.
+func (p *Place) Hide(x *exchange.Exchange) {
+	if p.Query != "" {
+		x.Original.Query = withoutParameter(&x.Request.Header, x.Original.Query, p.Query)
+	}
+}
+
+// String says where in words.
+func (p *Place) String() string {
+	var in []string
+	if p.Header != "" {
+		text := "header " + p.Header
+		if p.Prefix != "" && !p.Bare {
+			text += " after " + p.Prefix
+		}
+		in = append(in, text)
+	}
+	if p.Cookie != "" {
+		in = append(in, "cookie "+p.Cookie)
+	}
+	if p.Query != "" {
+		in = append(in, "query parameter "+p.Query)
+	}
+	return strings.Join(in, " or ")
+}
