@@ -21,7 +21,13 @@ func (e Edge) lintel(b *Bench, p Place) string {
 	for i := range e.Routes {
 		fmt.Fprintf(&c, "  - name: api-%d\n    match: {path: %s/*}\n    service: app\n", i, routePath(i))
 	}
+	if e.Bulk {
+		c.WriteString("  - name: bulk\n    match: {path: /bulk/*}\n    service: bulk\n")
+	}
 	fmt.Fprintf(&c, "services:\n  app: {static: %q%s}\n", p.Next, b.maxIdle())
+	if e.Bulk {
+		fmt.Fprintf(&c, "  bulk: {static: %q%s}\n", b.Bulk, b.maxIdle())
+	}
 	return c.String()
 }
 
