@@ -162,6 +162,9 @@ func (a *attempt) failed(err error) *exchange.Fault {
 		if errors.As(cause, &own) {
 			return own
 		}
+		if f := gone(x); f != nil {
+			return f // reading the body was given up for that
+		}
 		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest, Code: "body-incomplete",
 			Title: "Request body is incomplete", Close: true, Err: cause}
 	case stopped:
