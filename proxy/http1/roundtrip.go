@@ -165,6 +165,8 @@ func (a *attempt) answered(f framing) error {
 	b := &l.buf.body // it lasts as long as the buffer is lent to x
 	*b = outBody{l: l, x: x, buf: l.buf, upload: a.upload, left: f.length, chunked: f.chunked, untilClose: f.untilClose, reusable: !f.close}
 	l.buf = nil
+	l.bare = f.length == 0 && !f.chunked && (x.Request.Method == "HEAD" || x.Response.Status == http.StatusNoContent ||
+		x.Response.Status == http.StatusNotModified)
 	if f.length == 0 && !f.chunked && !f.untilClose {
 		b.finish()
 		return nil
