@@ -26,6 +26,7 @@ type inBody struct {
 	chunked bool
 	trailer bool // the chunks are over, their trailer section is not
 	chunks  chunkDecoder
+	named   string       // the Connection field, if fields go with it
 	limit   int64        // 0 is unlimited
 	n       atomic.Int64 // bytes handed out
 	timed   bool         // a read deadline is set
@@ -46,7 +47,7 @@ type inBody struct {
 func (b *inBody) begin(c *conn, x *exchange.Exchange, f framing) {
 	b.c, b.x = c, x
 	b.left, b.chunked, b.trailer, b.limit = max(f.length, 0), f.chunked, false, c.s.cfg.BodyBytes
-	b.chunks = chunkDecoder{}
+	b.chunks, b.named = chunkDecoder{}, f.connection
 	b.n.Store(0)
 	b.err, b.timed, b.expect, b.stopped = nil, false, x.Request.Expect, false
 	b.started.Store(false)
@@ -200,6 +201,7 @@ func (b *inBody) readChunked(p []byte) (int, error) {
 			case err != nil:
 				return 0, err
 			case done:
+				b.x.Request.Trailer.DropNominated(b.named)
 				buf.r += used
 				return 0, io.EOF
 			case len(buf.unread()) > b.c.s.lim.bytes:

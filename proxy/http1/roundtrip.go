@@ -163,7 +163,7 @@ func (a *attempt) answered(f framing) error {
 	}
 	x.Borrow(l.buf)
 	b := &l.buf.body // it lasts as long as the buffer is lent to x
-	*b = outBody{l: l, x: x, buf: l.buf, upload: a.upload, left: f.length, chunked: f.chunked, untilClose: f.untilClose, reusable: !f.close}
+	*b = outBody{l: l, x: x, buf: l.buf, upload: a.upload, left: f.length, chunked: f.chunked, untilClose: f.untilClose, reusable: !f.close, named: f.connection}
 	l.buf = nil
 	l.bare = f.length == 0 && !f.chunked && (x.Request.Method == "HEAD" || x.Response.Status == http.StatusNoContent ||
 		x.Response.Status == http.StatusNotModified)

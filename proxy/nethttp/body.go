@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -123,11 +124,7 @@ func (b *inBody) end() {
 	if b.unwatch() || b.timed {
 		_ = b.in.rc.SetReadDeadline(time.Time{})
 	}
-	for name, values := range b.in.r.Trailer {
-		for _, v := range values {
-			b.x.Request.Trailer.Add(name, v)
-		}
-	}
+	addTrailer(&b.x.Request.Trailer, b.in.r.Trailer, strings.Join(b.in.r.Header["Connection"], ","))
 	b.eof.Store(true)
 }
 

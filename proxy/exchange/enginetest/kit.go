@@ -227,6 +227,10 @@ func (p *proxy) beforeWrite(f func(*exchange.Exchange, *exchange.ConnInfo) error
 
 // dropConnectionFields is what the pipe does with hop-by-hop fields.
 func dropConnectionFields(h *exchange.Fields) {
+	connection := h.Joined("Connection")
+	if connection != "" {
+		h.Filter(func(name, _ string) bool { return !exchange.Lists(connection, name) || strings.EqualFold(name, "TE") })
+	}
 	h.Filter(func(name, value string) bool {
 		switch strings.ToLower(name) {
 		case "connection", "keep-alive", "proxy-connection", "upgrade", "transfer-encoding":
