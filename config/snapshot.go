@@ -80,6 +80,7 @@ type Route struct {
 	Authorization string        `yaml:"authorization" enum:"forward,drop" doc:"What happens to the client's Authorization header. Must be said towards a mesh service on a route without an authentication filter; default forward otherwise."`
 	Timeout       time.Duration `yaml:"timeout" default:"30s" min:"1ms" doc:"Until the answer's head has arrived, retries included; the body may stream for longer."`
 	StreamIdle    time.Duration `yaml:"stream_idle" default:"0s" doc:"Longest gap within an answer's body. 0s is unlimited."`
+	TunnelIdle    time.Duration `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
 	Retries       Retries       `yaml:"retries" doc:"Retries of idempotent requests."`
 }
 
@@ -192,6 +193,7 @@ type Sidecar struct {
 	Register      bool              `yaml:"register" default:"true" doc:"Register the service and the sidecar in Consul."`
 	AllowTLS12    bool              `yaml:"allow_tls12" doc:"Accept TLS 1.2 from callers that are not Lintel."`
 	Timeout       time.Duration     `yaml:"timeout" default:"30s" min:"1ms" doc:"Until an answer's head has arrived."`
+	TunnelIdle    time.Duration     `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
 	Retries       Retries           `yaml:"retries" doc:"Retries of the app's outbound calls."`
 	ForwardToken  bool              `yaml:"forward_token" default:"true" doc:"Hand the verified Txn-Token on to the app."`
 	UserHeaders   bool              `yaml:"user_headers" default:"true" doc:"Give the app X-User-Id, X-User-Roles and X-User-Scope, made from the verified Txn-Token."`

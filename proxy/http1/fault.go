@@ -191,6 +191,8 @@ func (a *attempt) classify(err error) *exchange.Fault {
 		return wrongAnswer("it sent too many 1xx answers", wrapped)
 	case errors.Is(err, errUnasked):
 		return wrongAnswer("it switched protocols without being asked", wrapped)
+	case errors.Is(err, errOtherProtocol):
+		return wrongAnswer("it switched to a protocol that was not asked for", wrapped)
 	case errors.As(err, &wrong):
 		return wrongAnswer(wrong.what, wrapped)
 	case !a.sent:

@@ -14,6 +14,7 @@ const maxInterim = 16
 var (
 	errTooManyInterim = errors.New("http1: too many 1xx answers")
 	errUnasked        = errors.New("http1: it switched protocols without being asked")
+	errOtherProtocol  = errors.New("http1: it switched to a protocol that was not asked for")
 )
 
 // attempt is one request on a link.
@@ -177,9 +178,13 @@ func (a *attempt) answered(f framing) error {
 
 func (a *attempt) switched() error {
 	l, x := a.l, a.x
-	if x.Request.Upgrade == "" {
+	switch to := x.Response.Header.Get("Upgrade"); {
+	case x.Request.Upgrade == "":
 		x.Response.Header.Reset()
 		return errUnasked
+	case to != "" && !exchange.EqualFold(to, x.Request.Upgrade):
+		x.Response.Header.Reset()
+		return errOtherProtocol
 	}
 	if l.unwatch() {
 		return errLeft

@@ -15,6 +15,7 @@ import (
 type tunnel struct {
 	c       *conn
 	service io.ReadWriteCloser
+	idle    *exchange.Idle
 }
 
 // Wake implements exchange.Waker: the exchange was cut.
@@ -46,6 +47,7 @@ func (c *conn) switchProtocols(x *exchange.Exchange) error {
 	life := x.Life()
 	life.Watch(t)
 	defer life.Unwatch(t)
+	t.idle = exchange.NewIdle(x.Response.TunnelIdle, t.Wake)
 	var up error
 	join := c.host.spawn(func() { _, up = t.pass(t.service, tunnelReader{c}) })
 	n, down := t.pass(c.nc, t.service)
@@ -53,6 +55,11 @@ func (c *conn) switchProtocols(x *exchange.Exchange) error {
 	x.Response.Written += n
 	_ = c.raw.Close()
 	_ = t.service.Close()
+	if t.idle.Stop() {
+		c.s.log.Debug("tunnel closed: nothing passed for too long", "listener", c.s.cfg.Name, "remote", c.info.Remote.String(),
+			"limit", x.Response.TunnelIdle)
+		return nil
+	}
 	if err := errors.Join(down, up); err != nil {
 		return fmt.Errorf("http1: tunnel: %w", err)
 	}
@@ -67,6 +74,7 @@ func (t *tunnel) pass(to io.Writer, from io.Reader) (n int64, err error) {
 		var got int
 		got, err = m.move()
 		n += int64(got)
+		t.idle.Touch()
 	}
 	if err == io.EOF {
 		err = closeWrite(to)

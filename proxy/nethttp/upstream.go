@@ -216,6 +216,12 @@ func (a *attempt) answered(x *exchange.Exchange, res *http.Response) error {
 			out.Header.Reset()
 			return protocolFault(a.c.p.key.address, "it switched protocols without being asked")
 		}
+		if to := res.Header.Get("Upgrade"); to != "" && !exchange.EqualFold(to, x.Request.Upgrade) {
+			_ = res.Body.Close()
+			a.release(false)
+			out.Header.Reset()
+			return protocolFault(a.c.p.key.address, "it switched to a protocol that was not asked for")
+		}
 		out.Length = -1
 		out.Tunnel = &upTunnel{ReadWriteCloser: stream, a: a}
 		return nil
