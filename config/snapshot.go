@@ -135,7 +135,7 @@ type Service struct {
 	Balance        string         `yaml:"balance" enum:"round_robin,least_request" default:"least_request" doc:"How an endpoint is picked; least_request takes the less busy of two random ones."`
 	ConnectTimeout time.Duration  `yaml:"connect_timeout" default:"2s" min:"1ms" doc:"TCP and TLS together."`
 	IdleTimeout    time.Duration  `yaml:"idle_timeout" default:"60s" min:"1s" doc:"An unused connection to it is closed after."`
-	MaxIdle        int            `yaml:"max_idle" default:"64" min:"1" doc:"Unused connections kept per endpoint."`
+	MaxIdle        int            `yaml:"max_idle" default:"1024" min:"1" doc:"Unused connections kept per endpoint. With fewer than there are clients at once, connections are closed and opened all the time; idle_timeout ends those that are not needed any more."`
 	MaxConns       int            `yaml:"max_conns" default:"0" min:"0" doc:"Connections per endpoint. 0 is unlimited."`
 	Breaker        Breaker        `yaml:"breaker" doc:"Circuit breaker."`
 }

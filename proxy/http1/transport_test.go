@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -113,6 +114,51 @@ func TestConnectionsStayFewBehindAServer(t *testing.T) {
 			})
 		}
 		clients.Wait()
+	})
+}
+
+// More than a few clients at once find their connections again.
+func TestConnectionsOfManyClientsAreKept(t *testing.T) {
+	each(t, func(t *testing.T, opt Options) {
+		const clients = 200
+		var opened, asked atomic.Int64
+		together := make(chan struct{})
+		address := scripted(t, func(c net.Conn, br *bufio.Reader) {
+			opened.Add(1)
+			for {
+				if _, err := http.ReadRequest(br); err != nil {
+					return
+				}
+				if asked.Add(1)%clients == 0 { // all of them are here at once
+					for range clients - 1 {
+						together <- struct{}{}
+					}
+				} else {
+					<-together
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			}
+		})
+		// One loop, or a connection might be wanted by another than has it.
+		if !opt.Threads {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		}
+		_, addr := running(t, opt, exchange.ServerConfig{}, forwarding(newTransport(t, exchange.TransportConfig{}), address, nil))
+		peers := make([]*peer, clients)
+		for i := range peers {
+			peers[i] = dial(t, addr)
+		}
+		for range 3 {
+			for _, p := range peers {
+				p.send(aGet)
+			}
+			for _, p := range peers {
+				p.answer("GET")
+			}
+		}
+		if n := opened.Load(); n > clients+clients/10 { // an answer may be read before its connection is back
+			t.Errorf("%d connections for %d clients", n, clients)
+		}
 	})
 }
 

@@ -51,7 +51,7 @@ func TestEveryLintelConfigurationIsValid(t *testing.T) {
 	for _, matchLog := range []bool{false, true} {
 		b.opts.matchLog, b.opts.connections = matchLog, 64
 		if matchLog {
-			b.opts.connections = 100
+			b.opts.connections = 1100
 		}
 		hops(t, b, func(t *testing.T, h Hop, p Place, text string) {
 			if h.Program.Tool != "lintel" {

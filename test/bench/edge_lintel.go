@@ -59,8 +59,8 @@ func (b *Bench) lintelLog(wanted bool) string {
 
 // maxIdle keeps a connection for every client, as the peers are told to.
 func (b *Bench) maxIdle() string {
-	if n := b.opts.connections; n > 64 {
+	if n := b.opts.connections; n > 1024 {
 		return fmt.Sprintf(", max_idle: %d", n)
 	}
-	return "" // 64 by default
+	return "" // 1024 by default
 }
