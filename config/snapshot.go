@@ -80,6 +80,7 @@ type Route struct {
 	Authorization string        `yaml:"authorization" enum:"forward,drop" doc:"What happens to the client's Authorization header. Must be said towards a mesh service on a route without an authentication filter; default forward otherwise."`
 	Timeout       time.Duration `yaml:"timeout" default:"30s" min:"1ms" doc:"Until the answer's head has arrived, retries included; the body may stream for longer."`
 	StreamIdle    time.Duration `yaml:"stream_idle" default:"0s" doc:"Longest gap within an answer's body. 0s is unlimited."`
+	TunnelIdle    time.Duration `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
 	Retries       Retries       `yaml:"retries" doc:"Retries of idempotent requests."`
 }
 
@@ -134,7 +135,7 @@ type Service struct {
 	Balance        string         `yaml:"balance" enum:"round_robin,least_request" default:"least_request" doc:"How an endpoint is picked; least_request takes the less busy of two random ones."`
 	ConnectTimeout time.Duration  `yaml:"connect_timeout" default:"2s" min:"1ms" doc:"TCP and TLS together."`
 	IdleTimeout    time.Duration  `yaml:"idle_timeout" default:"60s" min:"1s" doc:"An unused connection to it is closed after."`
-	MaxIdle        int            `yaml:"max_idle" default:"64" min:"1" doc:"Unused connections kept per endpoint."`
+	MaxIdle        int            `yaml:"max_idle" default:"1024" min:"1" doc:"Unused connections kept per endpoint. With fewer than there are clients at once, connections are closed and opened all the time; idle_timeout ends those that are not needed any more."`
 	MaxConns       int            `yaml:"max_conns" default:"0" min:"0" doc:"Connections per endpoint. 0 is unlimited."`
 	Breaker        Breaker        `yaml:"breaker" doc:"Circuit breaker."`
 }
@@ -215,6 +216,7 @@ type Sidecar struct {
 	Register      bool              `yaml:"register" default:"true" doc:"Register the service and the sidecar in Consul."`
 	AllowTLS12    bool              `yaml:"allow_tls12" doc:"Accept TLS 1.2 from callers that are not Lintel."`
 	Timeout       time.Duration     `yaml:"timeout" default:"30s" min:"1ms" doc:"Until an answer's head has arrived."`
+	TunnelIdle    time.Duration     `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
 	Retries       Retries           `yaml:"retries" doc:"Retries of the app's outbound calls."`
 	ForwardToken  bool              `yaml:"forward_token" default:"true" doc:"Hand the verified Txn-Token on to the app."`
 	UserHeaders   bool              `yaml:"user_headers" default:"true" doc:"Give the app X-User-Id, X-User-Roles and X-User-Scope, made from the verified Txn-Token."`

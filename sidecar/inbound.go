@@ -92,7 +92,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	}
 	filters := append(append([]filter.Instance{allowed}, chain...), shown)
 	spec.Routes = []route.Route{{Name: "inbound", Pos: s.Pos("sidecar"), Filters: filters, Cluster: local,
-		Forward: compose.Forwarding(cfg.Timeout, config.Retries{})}}
+		Forward: compose.Forwarding(cfg.Timeout, config.Retries{}), TunnelIdle: int64(cfg.TunnelIdle)}}
 	table, err := route.Compile(spec)
 	return table, verifier, err
 }

@@ -55,7 +55,8 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 	dests := &destinations{clusters: c.clusters, services: s.Services, lease: lease, known: map[string]*destination{}}
 	forward := compose.Forwarding(s.Sidecar.Timeout, s.Sidecar.Retries)
 	spec.Routes = append(spec.Routes, route.Route{Name: "outbound", Pos: s.Pos("sidecar.outbound"),
-		Listeners: []string{outboundListener}, Filters: chain, Find: dests.find, Forward: forward, Before: c.sender.BeforeWrite})
+		Listeners: []string{outboundListener}, Filters: chain, Find: dests.find, Forward: forward, TunnelIdle: int64(s.Sidecar.TunnelIdle),
+		Before: c.sender.BeforeWrite})
 	for i, u := range s.Sidecar.Upstreams {
 		pos := s.Pos(fmt.Sprintf("sidecar.upstreams[%d]", i))
 		if _, declared := s.Services[u.Service]; !declared {
@@ -68,7 +69,7 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 		}
 		spec.Routes = append(spec.Routes, route.Route{Name: "upstream-" + u.Service, Pos: pos,
 			Listeners: []string{upstreamListener(i)}, Filters: chain, Forward: forward, RewriteHost: u.Service,
-			Before: c.sender.BeforeWrite,
+			TunnelIdle: int64(s.Sidecar.TunnelIdle), Before: c.sender.BeforeWrite,
 			Find: func(x *exchange.Exchange) (*cluster.Cluster, *exchange.Fault) {
 				if !localName(x.Request.Authority, u.Service) {
 					return nil, unknown(x.Request.Authority, "this port is for "+u.Service+" and takes its name or a loopback address as Host")

@@ -235,8 +235,13 @@ func (r *run) keepBody() *exchange.Fault {
 	buf := make([]byte, req.Length)
 	if _, err := io.ReadFull(req.Body, buf); err != nil {
 		var f *exchange.Fault
-		if errors.As(err, &f) {
+		switch cause := r.x.Ended(); {
+		case errors.As(err, &f):
 			return f
+		case errors.Is(cause, errTimeout):
+			return stalledFault()
+		case cause != nil:
+			return r.explain(nil)
 		}
 		return r.explain(&exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest,
 			Code: "body-incomplete", Title: "Request body is incomplete", Close: true, Err: err})

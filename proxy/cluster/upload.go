@@ -18,11 +18,13 @@ type upload struct {
 func (u *upload) Read(p []byte) (int, error) {
 	u.waiting.Store(true)
 	n, err := u.ReadCloser.Read(p)
-	u.waiting.Store(false)
+	if err == nil || err == io.EOF {
+		u.waiting.Store(false)
+	} // else the wait was given up, and the client is still what was waited for
 	return n, err
 }
 
-// stalled reports whether the client is being waited for right now.
+// stalled reports whether the client is being waited for, or was to the end.
 func (u *upload) stalled() bool { return u != nil && u.waiting.Load() }
 
 // Ready and Whole pass on what exchange.Ready and exchange.Whole ask.

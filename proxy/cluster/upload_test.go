@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -70,6 +73,57 @@ func TestACallerInAHurryOpensNoBreaker(t *testing.T) {
 	over(x)
 	if c.State() != "closed" {
 		t.Errorf("a caller's own deadline opened the breaker: %s", c.State())
+	}
+}
+
+// stalling sends nothing, until its exchange is over: so bodies of engines end.
+type stalling struct{ x *exchange.Exchange }
+
+func (s stalling) Read([]byte) (int, error) {
+	<-s.x.Context().Done()
+	return 0, fmt.Errorf("reading: %w", context.Cause(s.x.Context()))
+}
+
+func (stalling) Close() error { return nil }
+
+func TestAnUploadThatIsKeptEndsWithTheRoutesTimeout(t *testing.T) {
+	gone := errors.New("left")
+	for name, want := range map[string]string{"timeout": "upload-stalled", "client": "client-gone"} {
+		c := newTest(t, &clustertest.Transport{}, Config{Breaker: patient}, "a:1")
+		o := opts
+		o.Timeout = 50 * time.Millisecond
+		x := newExchange("PUT", "1234")
+		x.Request.Body = stalling{x}
+		if name == "client" {
+			o.Timeout = time.Hour
+			life := x.Life()
+			time.AfterFunc(20*time.Millisecond, func() { life.Cancel(gone) })
+		}
+		f := c.Forward(x, &o)
+		if code(f) != want || f.Source != exchange.FromClient || x.Attempts != 0 {
+			t.Errorf("%s: %+v, %d attempts", name, f, x.Attempts)
+		}
+		over(x)
+	}
+}
+
+// The engine that sends the body on may hear of the timeout from the body first.
+func TestAnUploadThatEndedWithTheTimeoutHasStalled(t *testing.T) {
+	tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, _ string) error {
+		_, _ = io.Copy(io.Discard, x.Request.Body)
+		return clustertest.Fault("reset", false)
+	}}
+	c := newTest(t, tr, Config{Breaker: patient}, "a:1")
+	o := opts
+	o.Timeout = 50 * time.Millisecond
+	x := newExchange("POST", "1234")
+	x.Request.Body = stalling{x}
+	if f := c.Forward(x, &o); code(f) != "upload-stalled" || f.Status != 408 {
+		t.Errorf("%+v", f)
+	}
+	over(x)
+	if c.State() != "closed" {
+		t.Errorf("a slow client opened the breaker: %s", c.State())
 	}
 }
 

@@ -50,7 +50,7 @@ type TransportConfig struct {
 	TLS            *tls.Config                              // nil: plaintext
 	ConnectTimeout time.Duration                            // TCP and TLS together; 2 s
 	IdleTimeout    time.Duration                            // an unused connection is closed after; 60 s
-	MaxIdle        int                                      // idle connections kept per endpoint; 64
+	MaxIdle        int                                      // idle connections kept per endpoint; 1024
 	MaxConns       int                                      // connections per endpoint; 0 is unlimited
 	HeaderBytes    int                                      // response head limit; 64 KiB
 	Retire         func() time.Time                         // when a connection opened now must no longer be reused; nil: never

@@ -105,6 +105,9 @@ type Response struct {
 	// Tunnel is the other side's stream after a 101: the engine copies both
 	// ways until both halves are closed.
 	Tunnel io.ReadWriteCloser
+	// TunnelIdle is for how long nothing may pass before the engine closes the
+	// tunnel; 0 is unlimited.
+	TunnelIdle time.Duration
 }
 
 // Param is one named path segment.

@@ -208,10 +208,8 @@ func (f *Fields) HasToken(name, token string) bool {
 		if !EqualFold(f.list[i].Name, name) {
 			continue
 		}
-		for part := range strings.SplitSeq(f.list[i].Value, ",") {
-			if EqualFold(Trim(part), token) {
-				return true
-			}
+		if Lists(f.list[i].Value, token) {
+			return true
 		}
 	}
 	return false

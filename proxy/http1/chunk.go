@@ -254,34 +254,10 @@ func parseTrailer(b []byte, lim limits, into *exchange.Fields) (used int, done b
 		if lim.count > 0 && lines > lim.count {
 			return 0, false, errTrailerTop
 		}
-		if mayTrail(name) {
+		if exchange.MayTrail(name) {
 			into.Add(name, value)
 		}
 		at = next
 	}
 	return end, true, nil
-}
-
-// mayTrail reports whether a field may come after the body. What decides about
-// framing, routing, authentication, caching or how the content is to be read
-// has been acted on by then (RFC 9110 section 6.5.1): a service that merged it
-// into the header would act on something that no filter has seen.
-func mayTrail(name string) bool {
-	for _, no := range notTrailing {
-		if exchange.SameName(name, no) {
-			return false
-		}
-	}
-	return !hasPrefixFold(name, "x-forwarded-") && !hasPrefixFold(name, "if-") && !hasPrefixFold(name, "content-") &&
-		!hasPrefixFold(name, "proxy-") && !hasPrefixFold(name, "access-control-")
-}
-
-var notTrailing = [...]string{"host", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
-	"expect", "max-forwards", "range", "via", "forwarded", "x-real-ip", "x-request-id", "traceparent", "tracestate",
-	"authorization", "cookie", "set-cookie", "www-authenticate", "authentication-info", "txn-token",
-	"age", "cache-control", "pragma", "expires", "date", "vary", "location", "retry-after", "warning", "accept-ranges",
-	"strict-transport-security"}
-
-func hasPrefixFold(name, lower string) bool {
-	return len(name) >= len(lower) && exchange.SameName(name[:len(lower)], lower)
 }

@@ -142,7 +142,7 @@ func TestMayTrail(t *testing.T) {
 	for name, want := range map[string]bool{"Grpc-Status": true, "Server-Timing": true, "Digest": true, "ETag": true, "X-Sum": true, "Expires-At": true,
 		"Host": false, "Content-Length": false, "content_type": false, "TE": false, "Trailer": false, "Set-Cookie": false, "Cookie": false, "Proxy-Authorization": false,
 		"X.Forwarded.Host": false, "If-Match": false, "Range": false, "Cache-Control": false, "Traceparent": false} {
-		if mayTrail(name) != want {
+		if exchange.MayTrail(name) != want {
 			t.Errorf("%s: %v", name, !want)
 		}
 	}

@@ -79,7 +79,7 @@ func takeBody(in []byte, f framing, step int) (body string, used int, done bool,
 	var trailer exchange.Fields
 	n, done, err := parseTrailer([]byte(rest), someLimits, &trailer)
 	for name := range trailer.All() {
-		if !mayTrail(name) {
+		if !exchange.MayTrail(name) {
 			return body, 0, false, fmt.Errorf("the trailer %q is let through", name)
 		}
 	}

@@ -162,6 +162,9 @@ func (a *attempt) failed(err error) *exchange.Fault {
 		if errors.As(cause, &own) {
 			return own
 		}
+		if f := gone(x); f != nil {
+			return f // reading the body was given up for that
+		}
 		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest, Code: "body-incomplete",
 			Title: "Request body is incomplete", Close: true, Err: cause}
 	case stopped:
@@ -188,6 +191,8 @@ func (a *attempt) classify(err error) *exchange.Fault {
 		return wrongAnswer("it sent too many 1xx answers", wrapped)
 	case errors.Is(err, errUnasked):
 		return wrongAnswer("it switched protocols without being asked", wrapped)
+	case errors.Is(err, errOtherProtocol):
+		return wrongAnswer("it switched to a protocol that was not asked for", wrapped)
 	case errors.As(err, &wrong):
 		return wrongAnswer(wrong.what, wrapped)
 	case !a.sent:

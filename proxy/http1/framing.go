@@ -13,6 +13,9 @@ type framing struct {
 	chunked    bool
 	untilClose bool // an answer that ends with its connection
 	close      bool // the connection must not be used after this message
+	// connection is the message's Connection field, if it has further members
+	// than an engine knows: fields of those names are not passed on.
+	connection string
 }
 
 // Connection options that concern an engine.
@@ -20,6 +23,7 @@ const (
 	optClose = 1 << iota
 	optKeepAlive
 	optUpgrade
+	optOther
 )
 
 // control gathers the fields that decide about framing and the connection
@@ -32,6 +36,7 @@ type control struct {
 	chunked  bool
 	upgrades int
 	upgrade  string
+	named    string // the Connection field, if it names other fields
 	bad      string // why the message has no framing, "" when it has
 	unknown  bool   // bad because of a transfer coding that is merely not known
 }
@@ -50,6 +55,13 @@ func (c *control) take(name, value string) (own bool) {
 			options, ok := connectionOptions(value)
 			if c.options |= options; !ok {
 				c.refuse("the Connection field holds what is no token")
+			}
+			switch {
+			case options&optOther == 0:
+			case c.named == "":
+				c.named = value
+			default:
+				c.named += "," + value
 			}
 		}
 	case len("Content-Length"):
@@ -157,7 +169,7 @@ func (c *control) settle(http10 bool) (f framing, why string) {
 	default:
 		why = c.bad
 	}
-	f.length, f.chunked = c.length, c.chunked
+	f.length, f.chunked, f.connection = c.length, c.chunked, c.named
 	if c.chunked {
 		f.length = -1
 	}
@@ -179,6 +191,8 @@ func connectionOptions(value string) (options uint8, ok bool) {
 			options |= optUpgrade
 		case member != "" && !isToken(member):
 			return options, false
+		case member != "":
+			options |= optOther
 		}
 	}
 	return options, true

@@ -2,10 +2,12 @@ package http1
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +26,7 @@ type inBody struct {
 	chunked bool
 	trailer bool // the chunks are over, their trailer section is not
 	chunks  chunkDecoder
+	named   string       // the Connection field, if fields go with it
 	limit   int64        // 0 is unlimited
 	n       atomic.Int64 // bytes handed out
 	timed   bool         // a read deadline is set
@@ -35,14 +38,18 @@ type inBody struct {
 	closed    atomic.Bool
 	eof       atomic.Bool
 	err       error // sticky
+
+	mu      sync.Mutex
+	life    *exchange.Life // watched while there is more to come; nil otherwise
+	stopped bool           // the exchange was cancelled meanwhile
 }
 
 func (b *inBody) begin(c *conn, x *exchange.Exchange, f framing) {
 	b.c, b.x = c, x
 	b.left, b.chunked, b.trailer, b.limit = max(f.length, 0), f.chunked, false, c.s.cfg.BodyBytes
-	b.chunks = chunkDecoder{}
+	b.chunks, b.named = chunkDecoder{}, f.connection
 	b.n.Store(0)
-	b.err, b.timed, b.expect = nil, false, x.Request.Expect
+	b.err, b.timed, b.expect, b.stopped = nil, false, x.Request.Expect, false
 	b.started.Store(false)
 	b.continued.Store(false)
 	b.closed.Store(false)
@@ -67,6 +74,10 @@ func (b *inBody) Read(p []byte) (int, error) {
 	}
 	if !b.started.Swap(true) {
 		b.first()
+	}
+	if cause := b.cancelled(); cause != nil {
+		b.err = cause
+		return 0, cause
 	}
 	if b.limit > 0 {
 		// One byte beyond the limit tells an exact fit from too much.
@@ -112,9 +123,52 @@ func (b *inBody) first() {
 		b.timed = true
 		_ = b.c.raw.SetReadDeadline(b.x.Start.Add(d))
 	}
+	if !b.Whole() {
+		b.watch(b.x.Life())
+	}
 	if b.expect {
 		b.sendContinue()
 	}
+}
+
+// watch has the exchange's end, its route's timeout above all, interrupt who
+// waits for the client.
+func (b *inBody) watch(life *exchange.Life) {
+	b.mu.Lock()
+	b.life = life
+	b.mu.Unlock()
+	life.Watch(b)
+}
+
+func (b *inBody) unwatch() {
+	b.mu.Lock()
+	life := b.life
+	b.life = nil
+	b.mu.Unlock()
+	if life != nil {
+		life.Unwatch(b)
+	}
+}
+
+// Wake implements exchange.Waker.
+func (b *inBody) Wake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	// It may come late, from an exchange that is over.
+	if b.life != nil && b.life.Ended() != nil {
+		b.stopped = true
+		_ = b.c.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// cancelled is why the exchange has ended, if that was before the body's end.
+func (b *inBody) cancelled() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.stopped || b.life == nil {
+		return nil
+	}
+	return fmt.Errorf("http1: reading the request body: %w", b.life.Ended())
 }
 
 func (b *inBody) read(p []byte) (int, error) {
@@ -147,6 +201,7 @@ func (b *inBody) readChunked(p []byte) (int, error) {
 			case err != nil:
 				return 0, err
 			case done:
+				b.x.Request.Trailer.DropNominated(b.named)
 				buf.r += used
 				return 0, io.EOF
 			case len(buf.unread()) > b.c.s.lim.bytes:
@@ -194,13 +249,17 @@ func (b *inBody) end() {
 }
 
 func (b *inBody) untime() {
-	if b.timed {
-		b.timed = false
+	b.unwatch()
+	if b.timed || b.stopped {
+		b.timed, b.stopped = false, false
 		_ = b.c.raw.SetReadDeadline(time.Time{})
 	}
 }
 
-func (b *inBody) broken(err error) *exchange.Fault {
+func (b *inBody) broken(err error) error {
+	if cause := b.cancelled(); cause != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return cause
+	}
 	if b.timed && errors.Is(err, os.ErrDeadlineExceeded) && !b.closed.Load() {
 		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "request-timeout",
 			Title: "Request took too long", Detail: "the request body did not arrive within " + b.c.s.cfg.RequestTimeout.String(),
@@ -232,6 +291,7 @@ func (b *inBody) Close() error {
 
 // finish ends every use of the body, waking a task that waits for the client.
 func (b *inBody) finish() {
+	b.unwatch()
 	b.closed.Store(true)
 	if b.busy.Load() && !b.eof.Load() {
 		_ = b.c.raw.SetReadDeadline(time.Unix(1, 0))

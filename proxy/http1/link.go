@@ -26,6 +26,9 @@ type link struct {
 	retire time.Time // not reused from then on; zero: never
 	parked parked    // how it waits while idle
 
+	// bare says that the last answer had no body because of what it answered, or
+	// of its status. A service that sends one all the same may still be about to.
+	bare  bool
 	taken bool    // reserved, RoundTrip or Release not called yet
 	buf   *buffer // lent for one exchange
 	once  sync.Once

@@ -21,7 +21,8 @@ type outBody struct {
 	reusable   bool
 	done       bool
 	chunks     chunkDecoder
-	err        error // sticky
+	named      string // the Connection field, if fields go with it
+	err        error  // sticky
 }
 
 // Read implements io.Reader.
@@ -125,6 +126,7 @@ func (b *outBody) decode(p []byte) (n int, over bool, err error) {
 	case err != nil:
 		return 0, true, err
 	case done:
+		b.x.Response.Trailer.DropNominated(b.named)
 		b.buf.r += used
 		return 0, true, io.EOF
 	case len(b.buf.unread()) > b.l.t.lim.bytes:

@@ -33,7 +33,7 @@ func (l *link) park() {
 // has closed, or has said something on unasked, cannot.
 func (l *link) unpark() bool {
 	if lane, ok := l.raw.(looped); ok {
-		return lane.Busy()
+		return lane.Busy() && (!l.bare || lane.Quiet())
 	}
 	return l.parked.timer.Stop() && quiet(l.raw)
 }
@@ -55,4 +55,5 @@ func (l *link) expire() {
 type looped interface {
 	Idle(until time.Time)
 	Busy() bool
+	Quiet() bool
 }

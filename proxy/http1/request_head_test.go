@@ -45,7 +45,7 @@ func TestParseRequest(t *testing.T) {
 		{"expectation without a body", "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", "GET a /  HTTP/1.1 0", "", framing{}},
 		{"expectation in HTTP/1.0", "POST / HTTP/1.0\r\nExpect: anything\r\nContent-Length: 1\r\n\r\n", "POST  /  HTTP/1.0 1", "", framing{length: 1, close: true}},
 		{"a method of its own", "M-SEARCH! /x HTTP/1.1\r\nHost: a\r\n\r\n", "M-SEARCH! a /x  HTTP/1.1 0", "", framing{}},
-		{"Connection nominates framing fields", "POST / HTTP/1.1\r\nHost: a\r\nConnection: host, content-length\r\nContent-Length: 3\r\n\r\n", "POST a /  HTTP/1.1 3", "Connection=host, content-length;", framing{length: 3}},
+		{"Connection nominates framing fields", "POST / HTTP/1.1\r\nHost: a\r\nConnection: host, content-length\r\nContent-Length: 3\r\n\r\n", "POST a /  HTTP/1.1 3", "Connection=host, content-length;", framing{length: 3, connection: "host, content-length"}},
 	} {
 		var r exchange.Request
 		f, fault := parseRequest([]byte(c.in), someLimits, &r)

@@ -14,6 +14,7 @@ const maxInterim = 16
 var (
 	errTooManyInterim = errors.New("http1: too many 1xx answers")
 	errUnasked        = errors.New("http1: it switched protocols without being asked")
+	errOtherProtocol  = errors.New("http1: it switched to a protocol that was not asked for")
 )
 
 // attempt is one request on a link.
@@ -163,8 +164,10 @@ func (a *attempt) answered(f framing) error {
 	}
 	x.Borrow(l.buf)
 	b := &l.buf.body // it lasts as long as the buffer is lent to x
-	*b = outBody{l: l, x: x, buf: l.buf, upload: a.upload, left: f.length, chunked: f.chunked, untilClose: f.untilClose, reusable: !f.close}
+	*b = outBody{l: l, x: x, buf: l.buf, upload: a.upload, left: f.length, chunked: f.chunked, untilClose: f.untilClose, reusable: !f.close, named: f.connection}
 	l.buf = nil
+	l.bare = f.length == 0 && !f.chunked && (x.Request.Method == "HEAD" || x.Response.Status == http.StatusNoContent ||
+		x.Response.Status == http.StatusNotModified)
 	if f.length == 0 && !f.chunked && !f.untilClose {
 		b.finish()
 		return nil
@@ -175,9 +178,13 @@ func (a *attempt) answered(f framing) error {
 
 func (a *attempt) switched() error {
 	l, x := a.l, a.x
-	if x.Request.Upgrade == "" {
+	switch to := x.Response.Header.Get("Upgrade"); {
+	case x.Request.Upgrade == "":
 		x.Response.Header.Reset()
 		return errUnasked
+	case to != "" && !exchange.EqualFold(to, x.Request.Upgrade):
+		x.Response.Header.Reset()
+		return errOtherProtocol
 	}
 	if l.unwatch() {
 		return errLeft

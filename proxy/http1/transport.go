@@ -13,7 +13,7 @@ import (
 const (
 	defaultConnectTimeout = 2 * time.Second
 	defaultIdleConn       = 60 * time.Second
-	defaultMaxIdle        = 64
+	defaultMaxIdle        = 1024
 )
 
 // expectContinue is how long a request that announced Expect: 100-continue

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -113,6 +114,129 @@ func TestConnectionsStayFewBehindAServer(t *testing.T) {
 			})
 		}
 		clients.Wait()
+	})
+}
+
+// More than a few clients at once find their connections again.
+func TestConnectionsOfManyClientsAreKept(t *testing.T) {
+	each(t, func(t *testing.T, opt Options) {
+		const clients = 200
+		var opened, asked atomic.Int64
+		together := make(chan struct{})
+		address := scripted(t, func(c net.Conn, br *bufio.Reader) {
+			opened.Add(1)
+			for {
+				if _, err := http.ReadRequest(br); err != nil {
+					return
+				}
+				if asked.Add(1)%clients == 0 { // all of them are here at once
+					for range clients - 1 {
+						together <- struct{}{}
+					}
+				} else {
+					<-together
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			}
+		})
+		// One loop, or a connection might be wanted by another than has it.
+		if !opt.Threads {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		}
+		_, addr := running(t, opt, exchange.ServerConfig{}, forwarding(newTransport(t, exchange.TransportConfig{}), address, nil))
+		peers := make([]*peer, clients)
+		for i := range peers {
+			peers[i] = dial(t, addr)
+		}
+		for range 3 {
+			for _, p := range peers {
+				p.send(aGet)
+			}
+			for _, p := range peers {
+				p.answer("GET")
+			}
+		}
+		if n := opened.Load(); n > clients+clients/10 { // an answer may be read before its connection is back
+			t.Errorf("%d connections for %d clients", n, clients)
+		}
+	})
+}
+
+// A service that sends a body where none may be has it taken for the next answer
+// by nobody, even if epoll has not told of it when the next request comes.
+func TestABodyThatMustNotBeIsNotTheNextAnswer(t *testing.T) {
+	each(t, func(t *testing.T, opt Options) {
+		for name, c := range map[string]struct{ method, head string }{
+			"HEAD":         {"HEAD", "200 OK\r\nContent-Length: 7\r\n\r\n"},
+			"HEAD, chunks": {"HEAD", "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"},
+			"204":          {"GET", "204 No Content\r\n\r\n"},
+			"304":          {"GET", "304 Not Modified\r\nContent-Length: 7\r\n\r\n"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				more, sent := make(chan struct{}), make(chan struct{})
+				address := scripted(t, func(nc net.Conn, br *bufio.Reader) {
+					for {
+						r, err := http.ReadRequest(br)
+						if err != nil {
+							return
+						}
+						if r.URL.Path != "/bare" {
+							_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+							continue
+						}
+						_, _ = io.WriteString(nc, "HTTP/1.1 "+c.head)
+						<-more
+						_, _ = io.WriteString(nc, "garbage")
+						sent <- struct{}{}
+					}
+				})
+				tr := newTransport(t, exchange.TransportConfig{})
+				_, addr := running(t, opt, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
+					forwarding(tr, address, nil).serve(x)
+					if x.Request.Path == "/bare" {
+						// The connection is back already. This task keeps its loop until
+						// the garbage is there, so that nothing can have told of it.
+						more <- struct{}{}
+						<-sent
+					}
+				}})
+				p := dial(t, addr)
+				p.send(c.method + " /bare HTTP/1.1\r\nHost: a\r\n\r\n" + aGet)
+				if res, _ := p.answer(c.method); res.StatusCode >= 400 {
+					t.Errorf("at first %d", res.StatusCode)
+				}
+				if res, b := p.answer("GET"); res.StatusCode != 200 || b != "ok" {
+					t.Errorf("then %d %q", res.StatusCode, b)
+				}
+			})
+		}
+	})
+}
+
+// One that keeps to it is used again.
+func TestConnectionsAreReusedAfterAnswersWithoutABody(t *testing.T) {
+	each(t, func(t *testing.T, opt Options) {
+		var opened atomic.Int64
+		address := scripted(t, func(nc net.Conn, br *bufio.Reader) {
+			opened.Add(1)
+			for {
+				if _, err := http.ReadRequest(br); err != nil {
+					return
+				}
+				_, _ = io.WriteString(nc, "HTTP/1.1 304 Not Modified\r\n\r\n")
+			}
+		})
+		_, addr := running(t, opt, exchange.ServerConfig{}, forwarding(newTransport(t, exchange.TransportConfig{}), address, nil))
+		p := dial(t, addr)
+		for range 5 {
+			p.send(aGet)
+			if res, _ := p.answer("GET"); res.StatusCode != 304 {
+				t.Fatalf("%d", res.StatusCode)
+			}
+		}
+		if opened.Load() != 1 {
+			t.Errorf("%d connections", opened.Load())
+		}
 	})
 }
 

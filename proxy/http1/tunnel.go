@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1/loop"
 )
 
 // tunnel is a connection after 101: bytes both ways until both halves end.
 type tunnel struct {
 	c       *conn
 	service io.ReadWriteCloser
+	idle    *exchange.Idle
 }
 
 // Wake implements exchange.Waker: the exchange was cut.
@@ -45,6 +47,7 @@ func (c *conn) switchProtocols(x *exchange.Exchange) error {
 	life := x.Life()
 	life.Watch(t)
 	defer life.Unwatch(t)
+	t.idle = exchange.NewIdle(x.Response.TunnelIdle, t.Wake)
 	var up error
 	join := c.host.spawn(func() { _, up = t.pass(t.service, tunnelReader{c}) })
 	n, down := t.pass(c.nc, t.service)
@@ -52,26 +55,26 @@ func (c *conn) switchProtocols(x *exchange.Exchange) error {
 	x.Response.Written += n
 	_ = c.raw.Close()
 	_ = t.service.Close()
+	if t.idle.Stop() {
+		c.s.log.Debug("tunnel closed: nothing passed for too long", "listener", c.s.cfg.Name, "remote", c.info.Remote.String(),
+			"limit", x.Response.TunnelIdle)
+		return nil
+	}
 	if err := errors.Join(down, up); err != nil {
 		return fmt.Errorf("http1: tunnel: %w", err)
 	}
 	return nil
 }
 
-// pass copies one direction and then ends it; an error ends both.
+// pass moves one direction and then ends it; an error ends both.
 func (t *tunnel) pass(to io.Writer, from io.Reader) (n int64, err error) {
-	p := streams.Get().(*[]byte)
-	defer streams.Put(p)
+	m := mover{to: to, from: from}
+	defer m.free()
 	for err == nil {
 		var got int
-		got, err = from.Read(*p)
-		if got > 0 {
-			if _, werr := to.Write((*p)[:got]); werr != nil {
-				err = werr
-				break
-			}
-			n += int64(got)
-		}
+		got, err = m.move()
+		n += int64(got)
+		t.idle.Touch()
 	}
 	if err == io.EOF {
 		err = closeWrite(to)
@@ -84,6 +87,60 @@ func (t *tunnel) pass(to io.Writer, from io.Reader) (n int64, err error) {
 		_ = t.service.Close()
 	}
 	return n, err
+}
+
+// mover moves one direction, piece by piece: inside the kernel where both sides
+// are sockets of one loop. That costs less the more there is, no more for small
+// pieces, and needs no memory while nothing comes.
+type mover struct {
+	to     io.Writer
+	from   io.Reader
+	p      *[]byte // to copy through; nil: not needed so far
+	cannot bool    // be done inside the kernel
+}
+
+func (m *mover) move() (n int, err error) {
+	if dst, src := socket(m.to, false), socket(m.from, true); dst != nil && src != nil && !m.cannot {
+		m.free()
+		if n, err = loop.Splice(dst, src); !errors.Is(err, errors.ErrUnsupported) {
+			return n, err
+		}
+		m.cannot = true
+	}
+	if m.p == nil {
+		m.p = streams.Get().(*[]byte)
+	}
+	n, err = m.from.Read(*m.p)
+	if n > 0 {
+		if _, werr := m.to.Write((*m.p)[:n]); werr != nil {
+			return 0, werr
+		}
+	}
+	return n, err
+}
+
+func (m *mover) free() {
+	if m.p != nil {
+		streams.Put(m.p)
+		m.p = nil
+	}
+}
+
+// socket is a side of a tunnel that is nothing but a loop's socket, with nothing
+// read ahead if it is for reading.
+func socket(side any, reading bool) *loop.Conn {
+	var ahead *buffer
+	switch v := side.(type) {
+	case tunnelReader:
+		side, ahead = v.c.nc, v.c.buf
+	case *linkTunnel:
+		side, ahead = v.l.nc, v.buf
+	}
+	if reading && ahead != nil && len(ahead.unread()) > 0 {
+		return nil
+	}
+	c, _ := side.(*loop.Conn)
+	return c
 }
 
 // tunnelReader reads first what had been read ahead.

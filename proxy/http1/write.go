@@ -161,7 +161,7 @@ func appendLastChunk(dst []byte, t *exchange.Fields) []byte {
 	}
 	dst = append(dst, "0\r\n"...)
 	for i := range t.Len() {
-		if l := t.At(i); mayTrail(l.Name) {
+		if l := t.At(i); exchange.MayTrail(l.Name) {
 			dst, _ = appendField(dst, l.Name, l.Value)
 		}
 	}

@@ -2,9 +2,11 @@ package nethttp
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +34,10 @@ type inBody struct {
 	mu  sync.Mutex // held while reading
 	err error      // sticky
 	x   *exchange.Exchange
+
+	watching sync.Mutex
+	life     *exchange.Life // watched while there is more to come; nil otherwise
+	stopped  bool           // the exchange was cancelled meanwhile
 }
 
 func (b *inBody) Read(p []byte) (int, error) {
@@ -44,7 +50,12 @@ func (b *inBody) Read(p []byte) (int, error) {
 		return 0, b.err
 	}
 	if !b.started.Swap(true) {
+		b.watch(b.x.Life())
 		b.in.sendContinue()
+	}
+	if cause := b.cancelled(); cause != nil {
+		b.err = cause
+		return 0, cause
 	}
 	if b.limit > 0 && len(p) > 0 {
 		// One byte beyond the limit tells an exact fit from too much.
@@ -66,20 +77,61 @@ func (b *inBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// watch has the exchange's end, its route's timeout above all, interrupt who
+// waits for the client.
+func (b *inBody) watch(life *exchange.Life) {
+	b.watching.Lock()
+	b.life = life
+	b.watching.Unlock()
+	life.Watch(b)
+}
+
+// unwatch reports whether the exchange was cancelled before.
+func (b *inBody) unwatch() (stopped bool) {
+	b.watching.Lock()
+	life := b.life
+	b.life, stopped = nil, b.stopped
+	b.watching.Unlock()
+	if life != nil {
+		life.Unwatch(b)
+	}
+	return stopped
+}
+
+// Wake implements exchange.Waker.
+func (b *inBody) Wake() {
+	b.watching.Lock()
+	defer b.watching.Unlock()
+	// It may come late, from an exchange that is over.
+	if b.life != nil && b.life.Ended() != nil {
+		b.stopped = true
+		_ = b.in.rc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// cancelled is why the exchange has ended, if that was before the body's end.
+func (b *inBody) cancelled() error {
+	b.watching.Lock()
+	defer b.watching.Unlock()
+	if !b.stopped || b.life == nil {
+		return nil
+	}
+	return fmt.Errorf("nethttp: reading the request body: %w", b.life.Ended())
+}
+
 // end is called at EOF, with mu held.
 func (b *inBody) end() {
-	if b.timed {
+	if b.unwatch() || b.timed {
 		_ = b.in.rc.SetReadDeadline(time.Time{})
 	}
-	for name, values := range b.in.r.Trailer {
-		for _, v := range values {
-			b.x.Request.Trailer.Add(name, v)
-		}
-	}
+	addTrailer(&b.x.Request.Trailer, b.in.r.Trailer, strings.Join(b.in.r.Header["Connection"], ","))
 	b.eof.Store(true)
 }
 
-func (b *inBody) broken(err error) *exchange.Fault {
+func (b *inBody) broken(err error) error {
+	if cause := b.cancelled(); cause != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return cause
+	}
 	if b.timed && errors.Is(err, os.ErrDeadlineExceeded) {
 		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "request-timeout",
 			Title: "Request took too long", Detail: "the request body did not arrive within " + b.in.s.cfg.RequestTimeout.String(),
@@ -99,6 +151,7 @@ func (b *inBody) Close() error {
 // finish ends every use of the exchange by a reader, waking one that waits for
 // the client, and reports whether there was none.
 func (b *inBody) finish() (quiet bool) {
+	b.unwatch()
 	b.closed.Store(true)
 	quiet = b.mu.TryLock()
 	if !quiet {

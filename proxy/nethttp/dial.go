@@ -19,6 +19,7 @@ import (
 type slot struct {
 	info   exchange.ConnInfo
 	raw    *rawConn
+	heads  *headCopy
 	retire time.Time // because of the peer's certificate; zero: never
 }
 
@@ -61,6 +62,15 @@ func (t *transport) dialPlain(ctx context.Context, network, address string) (net
 	return raw, nil
 }
 
+// dialPlain1 is dialPlain for HTTP/1.
+func (t *transport) dialPlain1(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := t.dialPlain(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return copyHeads(ctx, c), nil
+}
+
 // tlsError marks what went wrong in a handshake, after TCP was there.
 type tlsError struct{ err error }
 
@@ -93,6 +103,9 @@ func (t *transport) dialTLS(p exchange.Protocol) func(context.Context, string, s
 		if err := t.handshake(ctx, c, want); err != nil {
 			_ = raw.Close()
 			return nil, &tlsError{err}
+		}
+		if p != exchange.HTTP2 {
+			return copyHeads(ctx, c), nil
 		}
 		return c, nil
 	}
@@ -155,7 +168,7 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 	if c.retire.IsZero() || !s.retire.IsZero() && s.retire.Before(c.retire) {
 		c.retire = s.retire
 	}
-	c.cc, c.info, c.raw = cc, s.info, s.raw
+	c.cc, c.info, c.raw, c.heads = cc, s.info, s.raw, s.heads
 	t.open.Add(1)
 	return c, nil
 }

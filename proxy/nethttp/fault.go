@@ -146,6 +146,9 @@ func (a *attempt) failed(ctx context.Context, x *exchange.Exchange, info *exchan
 		if errors.As(cause, &f) {
 			return f
 		}
+		if f := gone(ctx); f != nil && f.Source != exchange.FromClient {
+			return f // reading the body was given up for that
+		}
 		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest, Code: "body-incomplete",
 			Title: "Request body is incomplete", Close: true, Err: cause}
 	}

@@ -31,7 +31,9 @@ func (in *inbound) fill(x *exchange.Exchange) *exchange.Fault {
 	req.Path, req.Query = splitTarget(r.RequestURI)
 	lines := fillFields(&req.Header, r.Header)
 	if len(r.Trailer) > 0 {
-		req.Header.Add("Trailer", joinKeys(r.Trailer))
+		if names := trailing(r.Trailer); names != "" {
+			req.Header.Add("Trailer", names)
+		}
 	}
 	req.Length = r.ContentLength
 	req.Expect = r.ProtoAtLeast(1, 1) && req.Header.HasToken("Expect", "100-continue")
@@ -118,13 +120,29 @@ func fillFields(to *exchange.Fields, from http.Header) (lines int) {
 	return lines
 }
 
-func joinKeys(h http.Header) string {
+// trailing lists the announced trailer fields that may be some.
+func trailing(h http.Header) string {
 	keys := make([]string, 0, len(h))
 	for k := range h {
-		keys = append(keys, k)
+		if exchange.MayTrail(k) {
+			keys = append(keys, k)
+		}
 	}
 	slices.Sort(keys)
 	return strings.Join(keys, ", ")
+}
+
+// addTrailer takes over what came after a body, as far as it may, and as the
+// message's Connection field does not claim it.
+func addTrailer(to *exchange.Fields, from http.Header, connection string) {
+	for name, values := range from {
+		if !exchange.MayTrail(name) || connection != "" && exchange.Lists(connection, name) {
+			continue
+		}
+		for _, v := range values {
+			to.Add(name, v)
+		}
+	}
 }
 
 // upgrade returns the protocol an Upgrade request asks for. A request with a

@@ -22,6 +22,7 @@ type conn struct {
 	p      *pool
 	cc     *http.ClientConn
 	raw    *rawConn
+	heads  *headCopy // nil over HTTP/2
 	info   exchange.ConnInfo
 	retire time.Time // not reused from then on; zero: never
 

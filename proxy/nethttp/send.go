@@ -187,6 +187,9 @@ func (b *sendBody) finish(err error) error {
 		return err
 	}
 	for name, value := range b.x.Request.Trailer.All() {
+		if !isToken(name) || !exchange.MayTrail(name) { // a filter may have set any
+			continue
+		}
 		b.trailer.Add(b.x.Lasting(name), b.x.Lasting(value))
 	}
 	return io.EOF

@@ -13,7 +13,7 @@ import (
 const (
 	defaultConnectTimeout = 2 * time.Second
 	defaultIdleConn       = 60 * time.Second
-	defaultMaxIdle        = 64
+	defaultMaxIdle        = 1024
 )
 
 // expectContinue is how long a request that announced Expect: 100-continue
@@ -63,10 +63,14 @@ func NewTransport(cfg exchange.TransportConfig) exchange.Transport {
 }
 
 func (t *transport) engine(p *http.Protocols, protocol exchange.Protocol) *http.Transport {
+	dial := t.dialPlain
+	if protocol != exchange.HTTP2 {
+		dial = t.dialPlain1
+	}
 	return &http.Transport{
 		Protocols:              p,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWithin},
-		DialContext:            t.dialPlain,
+		DialContext:            dial,
 		DialTLSContext:         t.dialTLS(protocol),
 		DisableCompression:     true,
 		ExpectContinueTimeout:  expectContinue,

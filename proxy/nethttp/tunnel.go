@@ -18,6 +18,7 @@ type tunnel struct {
 	client  net.Conn
 	service io.ReadWriteCloser
 	once    sync.Once
+	idle    *exchange.Idle
 }
 
 func (t *tunnel) cut() {
@@ -46,11 +47,18 @@ func (in *inbound) switchProtocols(x *exchange.Exchange) error {
 	if err := writeSwitch(rw.Writer, x); err != nil {
 		return fmt.Errorf("nethttp: writing: %w", err)
 	}
+	t.idle = exchange.NewIdle(x.Response.TunnelIdle, t.cut)
 	up := make(chan error, 1)
 	go func() { up <- t.pass(t.service, buffered(rw.Reader, conn)) }()
 	written := countingWriter{w: conn, n: &x.Response.Written}
 	down := t.pass(written, t.service)
-	if err := errors.Join(down, <-up); err != nil {
+	err = errors.Join(down, <-up)
+	if t.idle.Stop() {
+		in.s.log.Debug("tunnel closed: nothing passed for too long", "listener", in.s.cfg.Name, "remote", in.r.RemoteAddr,
+			"limit", x.Response.TunnelIdle)
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("nethttp: tunnel: %w", err)
 	}
 	return nil
@@ -60,7 +68,7 @@ func (in *inbound) switchProtocols(x *exchange.Exchange) error {
 func (t *tunnel) pass(to io.Writer, from io.Reader) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	_, err := io.CopyBuffer(onlyWriter{to}, onlyReader{from}, *buf)
+	_, err := io.CopyBuffer(onlyWriter{to}, touching{from, t.idle}, *buf)
 	if err == nil {
 		err = closeWrite(to)
 	}
@@ -138,7 +146,18 @@ func (c countingWriter) Write(p []byte) (int, error) {
 
 func (c countingWriter) CloseWrite() error { return closeWrite(c.w) }
 
-// onlyWriter and onlyReader hide ReadFrom and WriteTo, which would bypass the
+// onlyWriter and touching hide ReadFrom and WriteTo, which would bypass the
 // pooled buffer.
 type onlyWriter struct{ io.Writer }
-type onlyReader struct{ io.Reader }
+
+// touching is a reader that says when it has read something.
+type touching struct {
+	r    io.Reader
+	idle *exchange.Idle
+}
+
+func (r touching) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.idle.Touch()
+	return n, err
+}

@@ -59,6 +59,9 @@ func (u *upstream) RoundTrip(x *exchange.Exchange) error {
 			Title: "Internal error", Err: errors.New("nethttp: a reservation was used twice")}
 	}
 	a := &attempt{c: u.c, x: x, wrote: u.c.raw.wrote.Load()}
+	if u.c.heads != nil {
+		u.c.heads.begin()
+	}
 	ctx := x.Context()
 	req := a.request(ctx, x, u.c.info.Protocol == "h2")
 	res, err := u.c.cc.RoundTrip(req)
@@ -108,11 +111,7 @@ func (a *attempt) attach(req *http.Request, x *exchange.Exchange) {
 	req.Trailer = http.Header{}
 	for name := range strings.SplitSeq(x.Request.Header.Joined("Trailer"), ",") {
 		name = http.CanonicalHeaderKey(x.Lasting(strings.Trim(name, " \t")))
-		switch name { // net/http refuses these, as RFC 9110 section 6.5.1 does
-		case "Content-Length", "Transfer-Encoding", "Trailer":
-			continue
-		}
-		if isToken(name) {
+		if isToken(name) && exchange.MayTrail(name) { // net/http refuses some of the others
 			req.Trailer[name] = nil
 		}
 	}
@@ -204,6 +203,11 @@ func (a *attempt) answered(x *exchange.Exchange, res *http.Response) error {
 			out.Header.Add(name, v)
 		}
 	}
+	if a.c.heads != nil {
+		if v := a.c.heads.connection(); v != "" && !out.Header.Has("Connection") {
+			out.Header.Add("Connection", v)
+		}
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		stream, ok := res.Body.(io.ReadWriteCloser)
 		if !ok || x.Request.Upgrade == "" {
@@ -212,19 +216,25 @@ func (a *attempt) answered(x *exchange.Exchange, res *http.Response) error {
 			out.Header.Reset()
 			return protocolFault(a.c.p.key.address, "it switched protocols without being asked")
 		}
+		if to := res.Header.Get("Upgrade"); to != "" && !exchange.EqualFold(to, x.Request.Upgrade) {
+			_ = res.Body.Close()
+			a.release(false)
+			out.Header.Reset()
+			return protocolFault(a.c.p.key.address, "it switched to a protocol that was not asked for")
+		}
 		out.Length = -1
 		out.Tunnel = &upTunnel{ReadWriteCloser: stream, a: a}
 		return nil
 	}
-	if len(res.Trailer) > 0 {
-		out.Header.Add("Trailer", joinKeys(res.Trailer))
+	if names := trailing(res.Trailer); names != "" {
+		out.Header.Add("Trailer", names)
 	}
 	if res.Body == http.NoBody || x.Request.Method == http.MethodHead {
 		_ = res.Body.Close()
 		a.release(true)
 		return nil
 	}
-	out.Body = &upBody{src: res.Body, res: res, x: x, a: a}
+	out.Body = &upBody{src: res.Body, res: res, x: x, a: a, connection: out.Header.Joined("Connection")}
 	return nil
 }
 
@@ -235,17 +245,15 @@ type upBody struct {
 	x    *exchange.Exchange
 	a    *attempt
 	done bool
+
+	connection string // the answer's field
 }
 
 func (b *upBody) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	if err == io.EOF && !b.done {
 		b.done = true
-		for name, values := range b.res.Trailer {
-			for _, v := range values {
-				b.x.Response.Trailer.Add(name, v)
-			}
-		}
+		addTrailer(&b.x.Response.Trailer, b.res.Trailer, b.connection)
 		_ = b.src.Close()
 		b.a.release(true)
 	}

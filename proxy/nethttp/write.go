@@ -202,6 +202,9 @@ func (in *inbound) writeTrailer(x *exchange.Exchange) {
 	h := in.w.Header()
 	fresh := map[string]bool{}
 	for name, value := range t.All() {
+		if !exchange.MayTrail(name) {
+			continue
+		}
 		key := http.CanonicalHeaderKey(x.Lasting(name))
 		if !x.Response.Header.HasToken("Trailer", name) {
 			key = http.TrailerPrefix + key

@@ -43,6 +43,7 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 		return fault
 	}
 	received(x)
+	x.Response.TunnelIdle = time.Duration(r.TunnelIdle)
 	if idle != nil && x.Response.Body != nil {
 		idle.ReadCloser, x.Response.Body = x.Response.Body, idle
 	}

@@ -107,6 +107,7 @@ func (tunnel) Close() error { return nil }
 
 func TestSwitchingProtocolsKeepsUpgrade(t *testing.T) {
 	k := newKit(t)
+	k.route.TunnelIdle = int64(time.Minute)
 	k.tr.Answer = func(x *exchange.Exchange, _ string) error {
 		x.Response.Status, x.Response.Tunnel = 101, tunnel{}
 		x.Response.Header.Add("Connection", "Upgrade")
@@ -118,6 +119,9 @@ func TestSwitchingProtocolsKeepsUpgrade(t *testing.T) {
 	k.start().run(x)
 	if got := dump(&x.Response.Header); got != "Upgrade=websocket|Via=1.1 lintel|X-Request-ID=id-1" || x.Response.Status != 101 || x.Response.Tunnel == nil {
 		t.Error(got)
+	}
+	if x.Response.TunnelIdle != time.Minute {
+		t.Errorf("the tunnel may be quiet for %s", x.Response.TunnelIdle)
 	}
 }
 

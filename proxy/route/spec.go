@@ -37,6 +37,7 @@ type Route struct {
 	RewriteHost       string
 	DropAuthorization bool
 	StreamIdle        int64 // nanoseconds; 0 is unlimited
+	TunnelIdle        int64 // the same of tunnels, in both directions
 
 	pattern Pattern
 	hosts   []hostMatch

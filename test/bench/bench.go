@@ -29,6 +29,7 @@ type Bench struct {
 	Cert     certFiles
 	Tokens   *tokens
 	Backend  *Backend
+	Bulk     string // what greedy clients ask for is served here, in a scenario that has some
 	stop     []func()
 }
 

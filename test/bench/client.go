@@ -30,49 +30,59 @@ func requestHead(method, host, path, extra string) []byte {
 
 // ask sends a request and takes the whole answer, which must be a 200.
 func (c *client) ask(head []byte) error {
-	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return err
-	}
-	if _, err := c.conn.Write(head); err != nil {
+	if err := c.send(head); err != nil {
 		return err
 	}
 	return c.answer()
 }
 
+// send gives what is sent, and its answer, their time.
+func (c *client) send(request []byte) error {
+	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err := c.conn.Write(request)
+	return err
+}
+
 // answer reads one answer with a Content-Length or with chunks.
 func (c *client) answer() error {
-	line, err := c.line()
-	if err != nil {
-		return fmt.Errorf("no answer: %w", err)
-	}
-	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("expected a 200, found %q", line)
-	}
-	length, chunked := int64(-1), false
-	for {
-		if line, err = c.line(); err != nil {
-			return err
-		}
-		if len(line) == 0 {
-			break
-		}
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		switch value = bytes.TrimSpace(value); {
-		case bytes.EqualFold(name, []byte("content-length")):
-			if length, err = strconv.ParseInt(string(value), 10, 64); err != nil {
-				return fmt.Errorf("odd Content-Length %q", value)
-			}
-		case bytes.EqualFold(name, []byte("transfer-encoding")):
-			chunked = bytes.EqualFold(value, []byte("chunked"))
-		}
-	}
+	length, chunked, err := c.head()
 	switch {
+	case err != nil:
+		return err
 	case chunked:
 		return c.chunks()
 	case length < 0:
 		return fmt.Errorf("an answer without a length")
 	}
 	return c.skip(length)
+}
+
+// head reads what comes before the body and says how long that is; -1 when it
+// has no Content-Length.
+func (c *client) head() (length int64, chunked bool, err error) {
+	line, err := c.line()
+	if err != nil {
+		return 0, false, fmt.Errorf("no answer: %w", err)
+	}
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
+		return 0, false, fmt.Errorf("expected a 200, found %q", line)
+	}
+	for length = -1; ; {
+		if line, err = c.line(); err != nil || len(line) == 0 {
+			return length, chunked, err
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch value = bytes.TrimSpace(value); {
+		case bytes.EqualFold(name, []byte("content-length")):
+			if length, err = strconv.ParseInt(string(value), 10, 64); err != nil {
+				return 0, false, fmt.Errorf("odd Content-Length %q", value)
+			}
+		case bytes.EqualFold(name, []byte("transfer-encoding")):
+			chunked = bytes.EqualFold(value, []byte("chunked"))
+		}
+	}
 }
 
 func (c *client) chunks() error {

@@ -18,7 +18,7 @@ func paper(t *testing.T) *Bench {
 	b.dir = t.TempDir()
 	b.cpus = cpus{proxy: []int{0}, load: []int{1}}
 	b.tools = tools{}
-	b.Backend = &Backend{Addr: "127.0.0.1:12001", Close: "0.0.0.0:12002"}
+	b.Backend, b.Bulk = &Backend{Addr: "127.0.0.1:12001", Close: "0.0.0.0:12002"}, "127.0.0.1:12006"
 	var err error
 	if b.Cert, err = newCertFiles(b.dir); err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func TestEveryLintelConfigurationIsValid(t *testing.T) {
 	for _, matchLog := range []bool{false, true} {
 		b.opts.matchLog, b.opts.connections = matchLog, 64
 		if matchLog {
-			b.opts.connections = 100
+			b.opts.connections = 1100
 		}
 		hops(t, b, func(t *testing.T, h Hop, p Place, text string) {
 			if h.Program.Tool != "lintel" {
@@ -109,6 +109,7 @@ func TestPeersAcceptTheirConfigurations(t *testing.T) {
 	})
 	dir := t.TempDir()
 	ask(t, nginx, dir, b.Backend.config(dir, 1, 20000))
+	ask(t, nginx, dir, bulkConfig(dir, b.Bulk, 20000))
 }
 
 func TestCPUsAreSharedOutOrRefused(t *testing.T) {

@@ -12,6 +12,7 @@ type Edge struct {
 	Cache  bool // keep answers
 	Stream bool // large bodies
 	WS     bool // forward upgrades
+	Bulk   bool // what is below /bulk/ comes from a service of its own
 	Routes int  // so many routes, of which the load takes the middle one; Lintel only
 }
 

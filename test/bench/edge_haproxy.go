@@ -25,13 +25,18 @@ func (e Edge) haproxy(b *Bench, p Place) string {
 		front.WriteString("  http-request cache-use answers\n")
 		back.WriteString("  http-response cache-store answers\n")
 	}
-	cache := ""
-	if e.Cache {
-		cache = "cache answers\n  total-max-size 256\n  max-object-size 1000000\n  max-age 3600\n"
-	}
 	if e.Stream {
 		front.WriteString("  option splice-auto\n")
 		back.WriteString("  option splice-auto\n")
+	}
+	bulk := ""
+	if e.Bulk {
+		front.WriteString("  use_backend bulk if { path_beg /bulk/ }\n")
+		bulk = fmt.Sprintf("backend bulk\n  http-reuse always\n%s  server bulk1 %s\n", back.String(), b.Bulk)
+	}
+	cache := ""
+	if e.Cache {
+		cache = "cache answers\n  total-max-size 256\n  max-object-size 1000000\n  max-age 3600\n"
 	}
 	return haproxyGlobal(b, log) + cache + fmt.Sprintf(`frontend edge
   bind %s
@@ -41,7 +46,7 @@ func (e Edge) haproxy(b *Bench, p Place) string {
 backend app
   http-reuse always
 %s  server app1 %s
-`, bind, front.String(), back.String(), p.Next)
+`, bind, front.String(), back.String(), p.Next) + bulk
 }
 
 // haproxyGlobal begins a configuration: TLS 1.3 with X25519 and no resumption,

@@ -21,7 +21,13 @@ func (e Edge) lintel(b *Bench, p Place) string {
 	for i := range e.Routes {
 		fmt.Fprintf(&c, "  - name: api-%d\n    match: {path: %s/*}\n    service: app\n", i, routePath(i))
 	}
+	if e.Bulk {
+		c.WriteString("  - name: bulk\n    match: {path: /bulk/*}\n    service: bulk\n")
+	}
 	fmt.Fprintf(&c, "services:\n  app: {static: %q%s}\n", p.Next, b.maxIdle())
+	if e.Bulk {
+		fmt.Fprintf(&c, "  bulk: {static: %q%s}\n", b.Bulk, b.maxIdle())
+	}
 	return c.String()
 }
 
@@ -53,8 +59,8 @@ func (b *Bench) lintelLog(wanted bool) string {
 
 // maxIdle keeps a connection for every client, as the peers are told to.
 func (b *Bench) maxIdle() string {
-	if n := b.opts.connections; n > 64 {
+	if n := b.opts.connections; n > 1024 {
 		return fmt.Sprintf(", max_idle: %d", n)
 	}
-	return "" // 64 by default
+	return "" // 1024 by default
 }

@@ -36,21 +36,31 @@ func (e Edge) nginx(b *Bench, p Place) string {
 		cache = fmt.Sprintf("  proxy_cache_path %s/cache levels=1:2 keys_zone=answers:10m max_size=256m inactive=1h use_temp_path=off;\n"+
 			"  open_file_cache max=1000 inactive=1h;\n  open_file_cache_valid 1h;\n", p.Dir)
 	}
-	return nginxMain(p.Dir, b.opts.cores, int(b.files)) + cache + fmt.Sprintf(`  upstream app { server %s; keepalive %d; keepalive_requests 100000000; }
-  server {
-    listen %s;
-    client_max_body_size 0;
-%s    location / {
-      proxy_pass http://app;
+	upstream := func(name, addr string) string {
+		return fmt.Sprintf("  upstream %s { server %s; keepalive %d; keepalive_requests 100000000; }\n", name, addr, max(128, b.opts.connections))
+	}
+	to := func(path, name string) string {
+		return fmt.Sprintf(`    location %s {
+      proxy_pass http://%s;
       proxy_http_version 1.1;
       proxy_set_header Connection %s;
       proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
       proxy_set_header X-Forwarded-Proto $scheme;
 %s    }
-  }
+`, path, name, connection, location.String())
+	}
+	upstreams, locations := upstream("app", p.Next), to("/", "app")
+	if e.Bulk {
+		upstreams += upstream("bulk", b.Bulk)
+		locations += to("/bulk/", "bulk")
+	}
+	return nginxMain(p.Dir, b.opts.cores, int(b.files)) + cache + upstreams + fmt.Sprintf(`  server {
+    listen %s;
+    client_max_body_size 0;
+%s%s  }
 }
-`, p.Next, max(128, b.opts.connections), listen, server.String(), connection, location.String())
+`, listen, server.String(), locations)
 }
 
 // nginxMain begins a configuration, up to the inside of http.

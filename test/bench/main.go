@@ -19,6 +19,10 @@ const (
 )
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == greedCommand {
+		_, _ = fmt.Fprintln(os.Stderr, beGreedy(os.Args[2], os.Args[3], os.Stdout))
+		os.Exit(exitFailed)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

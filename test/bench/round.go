@@ -166,10 +166,14 @@ func (b *Bench) account(s *Scenario, t Turn) (Round, error) {
 	if err := l.unanswered("load"); err != nil {
 		return Round{}, err
 	}
-	return Round{CPU: float64((after - before).Microseconds()) / float64(l.Requests),
+	perRequest := float64((after - before).Microseconds()) / float64(l.Requests)
+	if l.Shared {
+		perRequest = 0
+	}
+	return Round{CPU: perRequest,
 		RPS: float64(l.Requests) / l.Elapsed.Seconds(),
 		P50: millis(l.P50), P99: millis(l.P99), Failed: l.Failed, Why: l.Why,
-		RSS: float64(rss) / (1 << 20), IdleKB: l.IdleKB, Note: l.Note}, nil
+		RSS: float64(rss) / (1 << 20), IdleKB: l.IdleKB, Beside: l.Beside, Note: l.Note}, nil
 }
 
 // subtractDirect turns latencies into what a contender adds to the backend's
@@ -190,7 +194,13 @@ func subtractDirect(all []*Outcome, round int) {
 }
 
 func (r Round) String() string {
-	s := fmt.Sprintf("%.1f µs/request, %.0f requests/s, p50 %.2f ms, p99 %.2f ms, %.0f MB", r.CPU, r.RPS, r.P50, r.P99, r.RSS)
+	s := fmt.Sprintf("%.0f requests/s, p50 %.2f ms, p99 %.2f ms, %.0f MB", r.RPS, r.P50, r.P99, r.RSS)
+	if r.CPU != 0 {
+		s = fmt.Sprintf("%.1f µs/request, %s", r.CPU, s)
+	}
+	if r.Beside != 0 {
+		s += fmt.Sprintf(", p99 %.2f times that alone", r.Beside)
+	}
 	if r.IdleKB != 0 {
 		s += fmt.Sprintf(", %.1f KB per idle connection", r.IdleKB)
 	}

@@ -50,7 +50,11 @@ type Load struct {
 	Failed   int64
 	Why      string // what kind of failures
 	IdleKB   float64
-	Note     string // something worth telling, of this turn
+	Note     string  // something worth telling, of this turn
+	Beside   float64 // p99 beside greedy clients to that alone
+	// Shared says that Requests are not all that was asked for: CPU time cannot
+	// be divided by them.
+	Shared bool
 }
 
 // Contender is one proxy, or a chain of two, under test.
@@ -85,6 +89,6 @@ func scenarios() []*Scenario {
 	return []*Scenario{
 		plain(), jwtInUse(), jwtOneToken(), jwtNewTokens(), tlsEdge(), cacheHit(), cacheHit100k(),
 		mtlsPair(), mtlsPairReuse(), connPlain(), connTLS(), download(), upload(), latency(), idle10k(),
-		h2Edge(), routes10k(), reload10k(), webSocket(), churn50k(),
+		h2Edge(), routes10k(), reload10k(), webSocket(), churn50k(), fairness(),
 	}
 }

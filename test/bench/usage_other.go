@@ -18,6 +18,7 @@ func ownGroup() *syscall.SysProcAttr     { return nil }
 func members(int) ([]int, error)         { return nil, errLinux }
 func cpuTime(int) (time.Duration, error) { return 0, errLinux }
 func memory(int) (int64, error)          { return 0, errLinux }
+func yielding(int) error                 { return errLinux }
 func exactTimers()                       {}
 func sleepUntil(at time.Time)            { time.Sleep(time.Until(at)) }
 func kernel() string                     { return "unknown" }

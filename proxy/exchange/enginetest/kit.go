@@ -37,6 +37,7 @@ func Run(t *testing.T, e Engine) {
 			t.Run("streams", func(t *testing.T) { testStreams(t, e, w) })
 			t.Run("broken", func(t *testing.T) { testBroken(t, e, w) })
 			t.Run("limits", func(t *testing.T) { testLimits(t, e, w) })
+			t.Run("cancelled", func(t *testing.T) { testCancelled(t, e, w) })
 			t.Run("drain", func(t *testing.T) { testDrain(t, e, w) })
 		})
 	}
@@ -77,6 +78,7 @@ type proxy struct {
 	mu       sync.Mutex
 	finished []record
 	before   func(*exchange.Exchange, *exchange.ConnInfo) error
+	serve    func(*proxy, *exchange.Exchange) error
 	panicky  atomic.Bool
 }
 
@@ -94,12 +96,17 @@ type options struct {
 	transport exchange.TransportConfig
 	app       http.Handler
 	appAddr   string // instead of app
+	// serve does what forward does, nil: forward.
+	serve func(*proxy, *exchange.Exchange) error
 }
 
 // start runs a proxy in front of o.app. Everything ends with the test.
 func start(t *testing.T, e Engine, o options) *proxy {
 	t.Helper()
-	p := &proxy{t: t, way: o.way, served: make(chan error, 1), app: o.appAddr}
+	p := &proxy{t: t, way: o.way, served: make(chan error, 1), app: o.appAddr, serve: o.serve}
+	if p.serve == nil {
+		p.serve = (*proxy).forward
+	}
 	if o.app != nil {
 		p.app = serveApp(t, o.app)
 	}
@@ -172,7 +179,7 @@ func (p *proxy) Serve(x *exchange.Exchange) {
 		panic("enginetest: asked to")
 	}
 	if x.Fault == nil {
-		if err := p.forward(x); err != nil {
+		if err := p.serve(p, x); err != nil {
 			var f *exchange.Fault
 			if !errors.As(err, &f) {
 				f = &exchange.Fault{Source: exchange.FromSelf, Status: 500, Code: "not-a-fault", Err: err}
@@ -220,6 +227,10 @@ func (p *proxy) beforeWrite(f func(*exchange.Exchange, *exchange.ConnInfo) error
 
 // dropConnectionFields is what the pipe does with hop-by-hop fields.
 func dropConnectionFields(h *exchange.Fields) {
+	connection := h.Joined("Connection")
+	if connection != "" {
+		h.Filter(func(name, _ string) bool { return !exchange.Lists(connection, name) || strings.EqualFold(name, "TE") })
+	}
 	h.Filter(func(name, value string) bool {
 		switch strings.ToLower(name) {
 		case "connection", "keep-alive", "proxy-connection", "upgrade", "transfer-encoding":

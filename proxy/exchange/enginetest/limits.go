@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -74,6 +75,94 @@ func testLimits(t *testing.T, e Engine, w way) {
 	if r := p.record("/slow"); r.code == "" {
 		t.Errorf("observers saw %+v", r)
 	}
+}
+
+// testCancelled: a client that stops sending holds nobody up once its exchange
+// has been given up, as it is by a route's timeout.
+func testCancelled(t *testing.T, e Engine, w way) {
+	tooLong := errors.New("enginetest: too long")
+	stall := func(t *testing.T, serve func(*proxy, *exchange.Exchange) error) (int, string) {
+		t.Helper()
+		p := start(t, e, options{way: w, app: recorder(make(chan seen, 1)), serve: serve})
+		pr, pw := io.Pipe()
+		defer pw.Close()
+		go func() { _, _ = pw.Write([]byte("some")) }()
+		req, err := http.NewRequest("PUT", p.url("/stalls"), pr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = 100
+		var status int
+		var body []byte
+		within(t, "the answer", func() {
+			res, err := p.client.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer res.Body.Close()
+			status = res.StatusCode
+			body, _ = io.ReadAll(res.Body)
+		})
+		return status, string(body)
+	}
+	t.Run("while the body is kept", func(t *testing.T) {
+		status, body := stall(t, func(_ *proxy, x *exchange.Exchange) error {
+			x.Expire(100*time.Millisecond, tooLong)
+			defer x.Unexpire()
+			_, err := io.ReadAll(x.Request.Body)
+			_, again := x.Request.Body.Read(make([]byte, 1))
+			if !errors.Is(err, tooLong) || !errors.Is(again, tooLong) {
+				t.Errorf("reading the body ended with %v, then %v", err, again)
+			}
+			return &exchange.Fault{Source: exchange.FromClient, Status: 408, Code: "kept", Close: true, Err: err}
+		})
+		if status != 408 || body != "kept" {
+			t.Errorf("%d %q", status, body)
+		}
+	})
+	t.Run("while the body is sent on", func(t *testing.T) {
+		status, body := stall(t, func(p *proxy, x *exchange.Exchange) error {
+			x.Expire(100*time.Millisecond, tooLong)
+			defer x.Unexpire()
+			return p.forward(x)
+		})
+		if status != 504 || body != "timeout" {
+			t.Errorf("%d %q", status, body)
+		}
+	})
+	t.Run("before anything is read", func(t *testing.T) {
+		if status, _ := stall(t, func(_ *proxy, x *exchange.Exchange) error {
+			x.Cancel(tooLong)
+			if _, err := io.ReadAll(x.Request.Body); !errors.Is(err, tooLong) {
+				t.Errorf("reading the body ended with %v", err)
+			}
+			return &exchange.Fault{Source: exchange.FromClient, Status: 408, Code: "kept", Close: true}
+		}); status != 408 {
+			t.Errorf("%d", status)
+		}
+	})
+	t.Run("not once the body has come", func(t *testing.T) {
+		p := start(t, e, options{way: w, app: recorder(make(chan seen, 4)), serve: func(_ *proxy, x *exchange.Exchange) error {
+			b, err := io.ReadAll(x.Request.Body)
+			x.Cancel(tooLong)
+			if len(b) != 100<<10 || err != nil {
+				t.Errorf("%d bytes, %v", len(b), err)
+			}
+			return &exchange.Fault{Source: exchange.FromUpstream, Status: 504, Code: "late"}
+		}})
+		for range 3 { // on one connection, over HTTP/1 too
+			res, err := p.client.Post(p.url("/late"), "a/b", strings.NewReader(strings.Repeat("x", 100<<10)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if res.StatusCode != 504 || string(b) != "late" || err != nil || res.Close {
+				t.Errorf("%d %q, %v, close: %v", res.StatusCode, b, err, res.Close)
+			}
+		}
+	})
 }
 
 func testDrain(t *testing.T, e Engine, w way) {

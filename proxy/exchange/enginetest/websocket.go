@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +95,28 @@ func testWebSocket(t *testing.T, e Engine) {
 			t.Errorf("%v, %+v", err, res)
 		}
 	})
+	t.Run("a quiet tunnel is closed", func(t *testing.T) { testTunnelIdle(t, e) })
+	t.Run("another protocol than was asked for", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			upgrade string
+			status  string
+		}{"another": {"Upgrade: other\r\n", "502"}, "the same": {"Upgrade: RAW\r\n", "101"}, "two": {"Upgrade: raw, other\r\n", "502"}} {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go answerOnce(l, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"+c.upgrade+"\r\n")
+			p := start(t, e, options{way: w, appAddr: l.Addr().String()})
+			answer := p.raw("GET /other HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
+			if !strings.HasPrefix(answer, "HTTP/1.1 "+c.status+" ") {
+				t.Errorf("%s: %q", name, answer)
+			}
+			if r := p.record("/other"); c.status == "502" && r.code != "bad-answer" {
+				t.Errorf("%s: finished as %+v", name, r)
+			}
+		}
+	})
 	t.Run("halves end one by one", func(t *testing.T) { testHalfClose(t, e) })
 	t.Run("h2c is not switched to", func(t *testing.T) {
 		got := make(chan seen, 1)
@@ -105,6 +129,52 @@ func testWebSocket(t *testing.T, e Engine) {
 			t.Errorf("Upgrade: %s was forwarded", s.header.Get("Upgrade"))
 		}
 	})
+}
+
+// testTunnelIdle: bytes in one direction keep a tunnel open, silence ends it, and
+// that is no failure.
+func testTunnelIdle(t *testing.T, e Engine) {
+	const limit = 400 * time.Millisecond
+	ended := make(chan error, 1)
+	p := start(t, e, options{way: way{exchange.HTTP1, exchange.HTTP1}, app: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
+		_, err = io.Copy(io.Discard, rw)
+		ended <- err
+	}), serve: func(p *proxy, x *exchange.Exchange) error {
+		err := p.forward(x)
+		x.Response.TunnelIdle = limit
+		return err
+	}})
+	c, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, _ = io.WriteString(c, "GET /quiet HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
+	br := bufio.NewReader(c)
+	if res, err := http.ReadResponse(br, nil); err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %+v", err, res)
+	}
+	busy := time.Now().Add(3 * limit)
+	for time.Now().Before(busy) {
+		if _, err := io.WriteString(c, "x"); err != nil {
+			t.Fatalf("closed while something passed: %v", err)
+		}
+		time.Sleep(limit / 20) // the pace is what is tested
+	}
+	if _, err := br.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("silence ended with %v", err)
+	}
+	within(t, "the service to hear of it", func() { <-ended })
+	if r := p.record("/quiet"); r.abort != nil || r.status != 101 {
+		t.Errorf("finished as %+v", r)
+	}
 }
 
 // testHalfClose: what the client said before it ended its half is answered

@@ -64,6 +64,7 @@ func testWire(t *testing.T, e Engine) {
 			t.Errorf("%q", answer)
 		}
 	})
+	t.Run("what must not trail", func(t *testing.T) { testMustNotTrail(t, e) })
 	t.Run("HTTP/1.0", func(t *testing.T) {
 		answer := p.raw("GET /old HTTP/1.0\r\nHost: a.example\r\n\r\n")
 		if !strings.HasPrefix(answer, "HTTP/1.") || !strings.HasSuffix(answer, "\r\n\r\n0 bytes") || strings.Contains(strings.ToLower(answer), "transfer-encoding") {
@@ -91,6 +92,46 @@ func testWire(t *testing.T, e Engine) {
 			}
 		}
 	})
+}
+
+// testMustNotTrail: fields that are acted on before the body, and those that the
+// Connection field names, are not passed on after it, in neither direction.
+func testMustNotTrail(t *testing.T, e Engine) {
+	const section = "X-Sum: 42\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nHost: evil.example\r\nX-Hop: 1\r\n" +
+		"Authorization: Bearer x\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
+	const head = "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-End: 1\r\n\r\n3\r\nabc\r\n0\r\n"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got := make(chan *http.Request, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		r, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			t.Error(err)
+			r = new(http.Request)
+		} else if b, err := io.ReadAll(r.Body); string(b) != "abc" || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		got <- r
+		_, _ = io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n"+head+section)
+	}()
+	p := start(t, e, options{way: way{exchange.HTTP1, exchange.HTTP1}, appAddr: l.Addr().String()})
+	answer := strings.ToLower(p.raw("POST /trailing HTTP/1.1\r\nHost: a.example\r\n" + head + section))
+	r := <-got
+	if len(r.Trailer) != 1 || r.Trailer.Get("X-Sum") != "42" || r.Header.Get("X-Hop") != "" || r.Header.Get("X-End") != "1" {
+		t.Errorf("the service saw header %v, trailer %v", r.Header, r.Trailer)
+	}
+	i := strings.Index(answer, "http/1.1 200 ")
+	if i < 0 || !strings.Contains(answer, "\nx-end: 1\r\n") || !strings.HasSuffix(answer, "\r\n0\r\nx-sum: 42\r\n\r\n") || strings.Contains(answer, "x-hop: ") {
+		t.Errorf("%q", answer)
+	}
 }
 
 // testSmuggling sends what has made proxies and services disagree. A strict

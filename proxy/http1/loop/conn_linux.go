@@ -133,6 +133,13 @@ func (c *Conn) pendingInput() bool {
 	return c.readable
 }
 
+// Quiet asks the kernel whether nothing has arrived, not even an end: epoll may
+// not have told yet. While the connection is busy and nobody reads.
+func (c *Conn) Quiet() bool {
+	c.readable = true
+	return !c.pendingInput()
+}
+
 func (c *Conn) goIdle() {
 	c.state = idle
 	if c.idleUntil != 0 {

@@ -62,6 +62,52 @@ func TestFairness(t *testing.T) {
 	})
 }
 
+// Who has moved 64 KB lets others run before its next call: that is what a small
+// request beside a large body waits for.
+func TestOneLargePieceATurn(t *testing.T) {
+	g := newGroup(t, 1)
+	c, nc := accepted(t, g)
+	go func() {
+		b := make([]byte, 1<<20)
+		for {
+			if _, err := nc.Write(b); err != nil {
+				return
+			}
+		}
+	}()
+	l := c.Loop()
+	do(t, l, func() {
+		turns, over := 0, false
+		l.Go(func() {
+			for ; !over; turns++ {
+				l.Running().Yield()
+			}
+		})
+		for turns == 0 { // its first does not count
+			l.Running().Yield()
+		}
+		b := make([]byte, 64<<10)
+		for whole := 0; whole < 20; {
+			n, err := c.Read(b)
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			if n < len(b) {
+				continue // the next one waits in any case
+			}
+			whole++
+			before := turns
+			if _, err = c.Read(b[:1]); err != nil || turns == before {
+				t.Errorf("after %d bytes nobody else had a turn (%v)", n, err)
+				break
+			}
+		}
+		over = true
+	})
+	_ = c.Close()
+}
+
 // Many small calls count as well.
 func TestFairnessOfSmallCalls(t *testing.T) {
 	g := newGroup(t, 1)

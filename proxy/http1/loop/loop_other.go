@@ -4,6 +4,7 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -59,4 +60,4 @@ func (*Conn) LocalAddrPort() netip.AddrPort                       { return netip
 func (*Conn) RemoteAddrPort() netip.AddrPort                      { return netip.AddrPort{} }
 
 // Splice returns ErrUnsupported.
-func Splice(dst, src *Conn, n int64) (int64, error) { return 0, ErrUnsupported }
+func Splice(dst, src *Conn) (int, error) { return 0, errors.ErrUnsupported }

@@ -16,74 +16,67 @@ const (
 // pipe is what splice(2) needs between two sockets.
 type pipe struct{ r, w int }
 
-// Splice moves bytes from src to dst inside the kernel until src ends or n bytes
-// were moved (n < 0: no limit), and returns how many dst was given. Like Read and Write it
-// waits, honours src's read and dst's write deadline, and yields. Both
-// connections must be of the running task's loop; otherwise, or when the kernel
-// cannot, the error is errors.ErrUnsupported and nothing was moved. A src that ends is no
-// error. After an error bytes may have been taken from src that dst never got.
-func Splice(dst, src *Conn, n int64) (moved int64, err error) {
+// Splice waits until src has something and moves it to dst inside the kernel,
+// 256 KB at most; it returns how many bytes dst was given. The error is io.EOF
+// when src has ended. Like Read and Write it honours src's read and dst's write
+// deadline, and yields. Both connections must be of the running task's loop;
+// otherwise, or when the kernel cannot, the error is errors.ErrUnsupported, and
+// nothing was moved. After another error bytes may have been taken from src that
+// dst never got. A pipe is only used while there is something to move.
+func Splice(dst, src *Conn) (moved int, err error) {
 	l := src.loop
 	if dst.loop != l || dst.outside.Load() != nil || src.outside.Load() != nil || l.running == nil {
 		return 0, errors.ErrUnsupported
 	}
-	p, err := l.pipe()
+	l.fair()
+	p, n, err := src.spliceIn()
 	if err != nil {
-		return 0, errors.ErrUnsupported // out of descriptors, most likely: copying needs none
+		return 0, err
 	}
-	inPipe := 0
-	defer func() { l.pipeDone(p, inPipe == 0) }()
-	for n != 0 {
-		most := pipeSize
-		if n > 0 {
-			most = int(min(n, pipeSize))
-		}
-		l.fair()
-		inPipe, err = src.spliceIn(p.w, most)
-		if moved == 0 && errors.Is(err, unix.EINVAL) {
-			return 0, errors.ErrUnsupported
-		}
-		if err != nil || inPipe == 0 {
+	defer func() { l.pipeDone(p, moved == n) }()
+	for moved < n {
+		k, err := dst.spliceOut(p.r, n-moved)
+		moved += k
+		if err != nil {
 			return moved, err
 		}
-		n -= int64(inPipe)
-		for inPipe > 0 {
-			k, err := dst.spliceOut(p.r, inPipe)
-			inPipe -= k
-			moved += int64(k)
-			if err != nil {
-				return moved, err
-			}
-			l.spend(k)
-		}
+		l.spend(k)
 	}
 	return moved, nil
 }
 
-// spliceIn waits for bytes and moves them into an empty pipe; 0 is the end.
-func (c *Conn) spliceIn(to, most int) (int, error) {
+// spliceIn waits for bytes and moves them into an empty pipe.
+func (c *Conn) spliceIn() (p pipe, n int, err error) {
 	for {
 		if err := c.usable(&c.readBy); err != nil {
-			return 0, c.failed("splice", err)
+			return p, 0, c.failed("splice", err)
 		}
 		if !c.readable {
 			if err := c.await(&c.reader, readWaits, &c.readBy); err != nil {
-				return 0, c.failed("splice", err)
+				return p, 0, c.failed("splice", err)
 			}
 			continue
 		}
-		// Getting less than most says nothing: a pipe is full by pages, too.
-		switch n, errno := splice(c.fd, to, most); errno {
+		if p, err = c.loop.pipe(); err != nil {
+			return p, 0, errors.ErrUnsupported // out of descriptors, most likely: copying needs none
+		}
+		// Getting less than asked for says nothing: a pipe is full by pages, too.
+		n, errno := splice(c.fd, p.w, pipeSize)
+		if errno == 0 && n > 0 {
+			return p, n, nil
+		}
+		c.loop.pipeDone(p, true)
+		switch errno {
 		case 0:
-			if n == 0 {
-				c.half = true
-			}
-			return n, nil
+			c.half = true
+			return p, 0, io.EOF
 		case unix.EAGAIN:
 			c.readable = false
 		case unix.EINTR:
+		case unix.EINVAL:
+			return p, 0, errors.ErrUnsupported
 		default:
-			return 0, c.failed("splice", errno)
+			return p, 0, c.failed("splice", errno)
 		}
 	}
 }

@@ -13,6 +13,20 @@ import (
 	"time"
 )
 
+// spliceAll moves everything.
+func spliceAll(t *testing.T, dst, src *Conn) (sum int64) {
+	for {
+		n, err := Splice(dst, src)
+		if sum += int64(n); err == io.EOF {
+			return sum
+		}
+		if err != nil || n == 0 {
+			t.Errorf("moved %d bytes, then %d, %v", sum, n, err)
+			return sum
+		}
+	}
+}
+
 // A tunnel of two splices passes bytes both ways, unchanged, and passes on the
 // end of each half.
 func TestSpliceTunnel(t *testing.T) {
@@ -36,14 +50,10 @@ func TestSpliceTunnel(t *testing.T) {
 		}
 		defer up.Close()
 		there := l.Go(func() {
-			if moved[0], err = Splice(up, c, -1); err != nil {
-				t.Error(err)
-			}
+			moved[0] = spliceAll(t, up, c)
 			_ = up.CloseWrite()
 		})
-		if moved[1], err = Splice(c, up, -1); err != nil {
-			t.Error(err)
-		}
+		moved[1] = spliceAll(t, c, up)
 		there.Join()
 		return false
 	}}))
@@ -65,12 +75,13 @@ func TestSpliceTunnel(t *testing.T) {
 	if moved != [2]int64{int64(len(want)), int64(len(want))} {
 		t.Errorf("moved %d", moved)
 	}
-	if n := look(t, g.Loops()[0], func() int { return len(g.Loops()[0].pipes) }); n != 2 {
-		t.Errorf("%d pipes are kept, want the 2 that were used", n)
+	// One suffices where no receiver makes the other direction wait.
+	if n := look(t, g.Loops()[0], func() int { return len(g.Loops()[0].pipes) }); n < 1 || n > 2 {
+		t.Errorf("%d pipes are kept, want the 1 or 2 that were used", n)
 	}
 }
 
-// Exactly n bytes, a deadline, and a Close while it waits.
+// What there is, a deadline, and a Close while it waits, for which no pipe is held.
 func TestSpliceLimits(t *testing.T) {
 	g := newGroup(t, 2)
 	from, fromPeer := accepted(t, g)
@@ -87,36 +98,35 @@ func TestSpliceLimits(t *testing.T) {
 	}
 	errs := make(chan error, 1)
 	do(t, from.Loop(), func() {
-		if _, err := Splice(other, from, 1); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := Splice(other, from); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("between loops: %v", err)
 		}
 		_, _ = fromPeer.Write([]byte("0123456789"))
-		if n, err := Splice(to, from, 4); n != 4 || err != nil {
-			t.Errorf("moved %d, %v; want 4", n, err)
-		}
-		b := make([]byte, 20)
-		if n, err := io.ReadFull(from, b[:6]); err != nil || string(b[:n]) != "456789" {
-			t.Errorf("left %q, %v", b[:n], err)
+		if n, err := Splice(to, from); n != 10 || err != nil {
+			t.Errorf("moved %d, %v; want 10", n, err)
 		}
 		_ = from.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-		if n, err := Splice(to, from, -1); n != 0 || !isTimeout(err) {
+		if n, err := Splice(to, from); n != 0 || !isTimeout(err) {
 			t.Errorf("moved %d, %v; want a timeout", n, err)
 		}
 		_ = from.SetReadDeadline(time.Time{})
 	})
 	from.Loop().Post(func() {
 		from.Loop().Go(func() {
-			_, err := Splice(to, from, -1)
+			_, err := Splice(to, from)
 			errs <- err
 		})
 	})
 	eventually(t, "it waits", func() bool { return from.waits.Load() != 0 })
+	if n := look(t, from.Loop(), func() int { return len(from.Loop().pipes) }); n != 1 {
+		t.Errorf("%d pipes are kept while it waits, want the one that was used", n)
+	}
 	_ = from.Close()
 	if err := within(t, "Splice to end", errs); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want net.ErrClosed", err)
 	}
 	_ = to.Close()
-	if b, _ := io.ReadAll(toPeer); string(b) != "0123" {
+	if b, _ := io.ReadAll(toPeer); string(b) != "0123456789" {
 		t.Errorf("the other side got %q", b)
 	}
 }

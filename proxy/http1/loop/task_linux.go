@@ -12,10 +12,10 @@ const (
 	keptCoroutines = 64
 	keptTasks      = 256
 	// share is what a task may spend before it lets others run: bytes read and
-	// written, and callCost for every call. It lets a piece of 256 KB be read and
-	// written on while it is in the caches: some 70 microseconds.
-	share    = 320 << 10
-	callCost = share / 128
+	// written, and callCost for every call. The call that exceeds it is the last,
+	// so others wait for one of 256 KB (sendMost) at most: 25 to 50 microseconds.
+	share    = 64 << 10
+	callCost = share / 32
 )
 
 // The states of a task's permit.
