@@ -9,6 +9,7 @@ import (
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/filter"
 	"lintel.dev/lintel/proxy/filter/cache"
+	"lintel.dev/lintel/proxy/filter/extauthz"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
 	"lintel.dev/lintel/proxy/filter/jwt"
@@ -21,6 +22,8 @@ func Registry() (*filter.Registry, error) {
 	return filter.NewRegistry(
 		// Who is calling.
 		jwt.Kind(),
+		// Whether somebody else, or a rule, allows it.
+		extauthz.Kind(),
 		// How much.
 		ratelimit.Kind(),
 		// Not twice.

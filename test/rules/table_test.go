@@ -15,6 +15,8 @@ var rooms = map[string][]string{
 	"proxy/filter/jwt":       {"proxy/exchange", "proxy/filter", "proxy/filter/firewall", "proxy/store"},
 	"proxy/filter/ratelimit": {"proxy/exchange", "proxy/filter", "proxy/store"},
 	"proxy/filter/cache":     {"proxy/exchange", "proxy/filter", "proxy/store"},
+	"proxy/filter/ask":       {"proxy/exchange", "proxy/filter", "proxy/filter/firewall"},
+	"proxy/filter/extauthz":  {"proxy/exchange", "proxy/filter", "proxy/filter/ask", "proxy/filter/firewall", "proxy/store"},
 	"proxy/cluster":          {"proxy/exchange"},
 	"proxy/route":            {"proxy/exchange", "proxy/filter", "proxy/cluster"},
 	"proxy/pipe":             {"proxy/exchange", "proxy/filter", "proxy/route", "proxy/cluster"},
