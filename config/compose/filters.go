@@ -8,6 +8,7 @@ import (
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/authorize"
 	"lintel.dev/lintel/proxy/filter/cache"
 	"lintel.dev/lintel/proxy/filter/extauthz"
 	"lintel.dev/lintel/proxy/filter/firewall"
@@ -24,6 +25,7 @@ func Registry() (*filter.Registry, error) {
 		jwt.Kind(),
 		// Whether somebody else, or a rule, allows it.
 		extauthz.Kind(),
+		authorize.Kind(),
 		// How much.
 		ratelimit.Kind(),
 		// Not twice.
