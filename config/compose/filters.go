@@ -14,6 +14,7 @@ import (
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
 	"lintel.dev/lintel/proxy/filter/jwt"
+	"lintel.dev/lintel/proxy/filter/lambda"
 	"lintel.dev/lintel/proxy/filter/ratelimit"
 	"lintel.dev/lintel/proxy/store"
 )
@@ -25,6 +26,7 @@ func Registry() (*filter.Registry, error) {
 		jwt.Kind(),
 		// Whether somebody else, or a rule, allows it.
 		extauthz.Kind(),
+		lambda.Kind(),
 		authorize.Kind(),
 		// How much.
 		ratelimit.Kind(),

@@ -209,8 +209,10 @@ func TestReleaseRunsOnceWithTheLastShare(t *testing.T) {
 // foreteller knows what it would say.
 type foreteller struct{}
 
-func (foreteller) OnRequest(*exchange.Exchange) filter.Verdict { panic("explain runs no filter of a route") }
-func (foreteller) Foretell(x *exchange.Exchange) string        { return "passes on " + x.Route }
+func (foreteller) OnRequest(*exchange.Exchange) filter.Verdict {
+	panic("explain runs no filter of a route")
+}
+func (foreteller) Foretell(x *exchange.Exchange) string { return "passes on " + x.Route }
 
 func TestExplainShowsWhatAFilterForetells(t *testing.T) {
 	in, err := filter.Bind("f", "pos", foreteller{})

@@ -3,6 +3,7 @@ package authorize
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -74,25 +75,25 @@ func TestExpressionsSeeTheRequest(t *testing.T) {
 		`claims.level >= 3 && claims.ratio < 1 && claims.vip && claims.num == 7`:                     "passes",
 		`claims.vip`:   "passes",
 		`claims.level`: "expected true or false, found int",
-		`claims.org.id == request.headers["x-tenant"]`:               "passes",
-		`"a" in claims.list`:                                         "passes",
-		`claims.none == "x"`:                                         "no such key",
-		`has(claims.none) && claims.none == "x"`:                     "not-allowed",
-		`claims.name.lowerAscii() == "ada"`:                          "passes",
-		`consumer.name == "shop" && consumer.tags.plan == "gold"`:    "passes",
-		`peer.id == "spiffe://corp/svc/web"`:                         "passes",
-		`peer.trust_domain == "corp"`:                                "passes",
-		`client.ip == "10.1.2.3"`:                                    "passes",
-		`client.ip.inCidr("10.0.0.0/8")`:                             "passes",
-		`client.ip.inCidr(["192.0.2.0/24", "fd00::/8"])`:             "not-allowed",
-		`client.ip.inCidr(["192.0.2.0/24", "10.1.2.3"])`:             "passes",
-		`request.headers["x-tenant"].inCidr("10.0.0.0/8")`:           "expected an address",
-		`client.ip.inCidr(request.headers["x-tenant"])`:              "expected a range",
-		`now.getDayOfWeek() == 1 && now.getHours("UTC") == 9`:        "passes",
-		`now < timestamp("2027-01-01T00:00:00Z")`:                    "passes",
-		`now - timestamp("2026-03-02T09:00:00Z") == duration("30m")`: "passes",
-		`int(request.headers["x-tenant"]) == 1`:                      "authorize-failed",
-		`1 / int(request.query["a"] == "1" ? 0 : 1) == 1`:            "authorize-failed",
+		`claims.org.id == request.headers["x-tenant"]`:            "passes",
+		`"a" in claims.list`:                                      "passes",
+		`claims.none == "x"`:                                      "no such key",
+		`has(claims.none) && claims.none == "x"`:                  "not-allowed",
+		`claims.name.lowerAscii() == "ada"`:                       "passes",
+		`consumer.name == "shop" && consumer.tags.plan == "gold"`: "passes",
+		`peer.id == "spiffe://corp/svc/web"`:                      "passes",
+		`peer.trust_domain == "corp"`:                             "passes",
+		`client.ip == "10.1.2.3"`:                                 "passes",
+		`client.ip.inCidr("10.0.0.0/8")`:                          "passes",
+		`client.ip.inCidr(["192.0.2.0/24", "fd00::/8"])`:          "not-allowed",
+		`client.ip.inCidr(["192.0.2.0/24", "10.1.2.3"])`:          "passes",
+		`request.headers["x-tenant"].inCidr("10.0.0.0/8")`:        "expected an address",
+		`client.ip.inCidr(request.headers["x-tenant"])`:           "expected a range",
+		`now.getDayOfWeek() == 1 && now.getHours("UTC") == 9 && now.getHours("Europe/Berlin") == 10`: "passes",
+		`now < timestamp("2027-01-01T00:00:00Z")`:                                                    "passes",
+		`now - timestamp("2026-03-02T09:00:00Z") == duration("30m")`:                                 "passes",
+		`int(request.headers["x-tenant"]) == 1`:                                                      "authorize-failed",
+		`1 / int(request.query["a"] == "1" ? 0 : 1) == 1`:                                            "authorize-failed",
 	} {
 		got := newFilter(t, Config{Allow: expression}).Foretell(request())
 		if want == "passes" && got != want || want != "passes" && (got == "passes" || !strings.Contains(got, want)) {
@@ -241,6 +242,48 @@ func TestExplainShowsExpressionsAndTheirCost(t *testing.T) {
 	}
 	if got := f.Foretell(request()); got != "passes" {
 		t.Error(got)
+	}
+}
+
+// What is searched often is indexed; both ways find the same.
+func TestManyLooksFindTheSame(t *testing.T) {
+	for _, c := range []string{
+		`request.headers["x-tenant"] == "acme" && request.headers["X-Tenant"] == "acme"`, `request.headers["accept"] == "text/html, text/plain"`,
+		`request.query["b"] == "A b"`, `"dup" in request.query`, `!("none" in request.query) && !("none" in request.headers)`, `request.params.user == "a|b"`,
+	} {
+		for _, n := range []int{1, 20} {
+			if got := newFilter(t, Config{Allow: strings.Repeat(c+" && ", n) + "true"}).Foretell(request()); got != "passes" {
+				t.Errorf("%d times %s: %s", n, c, got)
+			}
+		}
+	}
+	f := newFilter(t, Config{Allow: strings.Repeat(`"a" in request.query && `, 20) + `request.query["dup"] == "1"`})
+	if got := f.Foretell(request()); !strings.Contains(got, "more than once") {
+		t.Error(got)
+	}
+}
+
+// However much a client sends, an expression that walks it ends soon.
+func TestLargeRequestsAreJudgedSoon(t *testing.T) {
+	x := request()
+	var q strings.Builder
+	for i := range 10000 {
+		fmt.Fprintf(&q, "p%d=1&", i)
+	}
+	x.Request.Query = q.String()
+	for i := range 128 {
+		x.Request.Header.Add(fmt.Sprintf("X-%d", i), "v")
+	}
+	for _, expression := range []string{`request.query.all(k, request.query[k] != "x")`, `request.headers.all(a, request.headers.exists(b, true))`,
+		`request.query.all(k, request.query.exists(l, true))`, `request.query.all(k, k in request.headers || size(request.query) > 0)`} {
+		f := newFilter(t, Config{Allow: expression, CostLimit: 100000})
+		began := time.Now()
+		f.OnRequest(x)
+		took := time.Since(began)
+		t.Log(took, expression)
+		if took > time.Second {
+			t.Errorf("%v: %s", took, expression)
+		}
 	}
 }
 

@@ -13,10 +13,10 @@ import (
 
 // Config of the filter: an expression alone is allow.
 type Config struct {
-	Allow     string `yaml:"allow" doc:"CEL expression that must be true for a request to pass; without it, whatever no rule denies passes" example:"'\"staff\" in identity.roles'"`
-	Deny      Deny   `yaml:"deny" doc:"what a request is answered for which allow is not true"`
-	Rules     []Rule `yaml:"rules" doc:"looked at first, in order: the first that is true denies"`
-	CostLimit int    `yaml:"cost_limit" default:"10000" min:"100" max:"100000" doc:"what evaluating one expression may cost, in CEL's units (about one per step, and per ten characters looked at); one that costs more denies"`
+	Allow     string `yaml:"allow" doc:"CEL expression that must be true for a request to pass; without it, whatever no rule denies passes." example:"'\"staff\" in identity.roles'"`
+	Deny      Deny   `yaml:"deny" doc:"what a request is answered for which allow is not true."`
+	Rules     []Rule `yaml:"rules" doc:"looked at first, in order: the first that is true denies."`
+	CostLimit int    `yaml:"cost_limit" default:"10000" min:"100" max:"100000" doc:"what evaluating one expression may cost, in CEL's units (about one per step, and per ten characters looked at); one that costs more denies."`
 }
 
 // ShortField lets an expression stand alone.
@@ -24,15 +24,15 @@ func (*Config) ShortField() string { return "Allow" }
 
 // Rule denies what it is true for.
 type Rule struct {
-	When string `yaml:"when" required:"true" doc:"CEL expression" example:"request.method == 'DELETE' && !client.ip.inCidr('10.0.0.0/8')"`
-	Deny Deny   `yaml:"deny" doc:"what the request is answered"`
+	When string `yaml:"when" required:"true" doc:"CEL expression." example:"request.method == 'DELETE' && !client.ip.inCidr('10.0.0.0/8')"`
+	Deny Deny   `yaml:"deny" doc:"what the request is answered."`
 }
 
 // Deny is a refusal.
 type Deny struct {
-	Status int    `yaml:"status" default:"403" min:"400" max:"499" doc:"HTTP status; with 401 goes WWW-Authenticate: Bearer"`
-	Code   string `yaml:"code" default:"not-allowed" pattern:"^[a-z][a-z0-9-]{0,62}$" doc:"code of the problem and label of lintel_faults_total"`
-	Title  string `yaml:"title" default:"Not permitted" doc:"title of the problem"`
+	Status int    `yaml:"status" default:"403" min:"400" max:"499" doc:"HTTP status; with 401 goes WWW-Authenticate: Bearer."`
+	Code   string `yaml:"code" default:"not-allowed" pattern:"^[a-z][a-z0-9-]{0,62}$" doc:"code of the problem and label of lintel_faults_total."`
+	Title  string `yaml:"title" default:"Not permitted" doc:"title of the problem."`
 }
 
 // Kind is the registry entry.

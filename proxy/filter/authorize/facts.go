@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	_ "time/tzdata" // now.getHours("Europe/Berlin") must not depend on the image it runs in
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -19,6 +20,7 @@ type facts struct {
 	x                      *exchange.Exchange
 	at                     time.Time // now, once it was asked for
 	headers, query, params table
+	badQuery               error
 }
 
 var (
@@ -43,16 +45,19 @@ func (v *facts) ResolveName(name string) (any, bool) {
 	case "request.path":
 		return types.String(x.Request.Path), true
 	case "request.query":
-		v.query.find, v.query.x = queryParameter, x
-		if err := checkQuery(x.Request.Query); err != nil {
-			return types.WrapErr(err), true
+		if v.query.x == nil {
+			v.query.find, v.query.x = queryParameter, x
+			v.badQuery = checkQuery(x.Request.Query)
+		}
+		if v.badQuery != nil {
+			return types.WrapErr(v.badQuery), true
 		}
 		return &v.query, true
 	case "request.params":
 		v.params.find, v.params.x = pathParameter, x
 		return &v.params, true
 	case "request.headers":
-		v.headers.find, v.headers.x = headerField, x
+		v.headers.find, v.headers.x, v.headers.list = headerField, x, true
 		return &v.headers, true
 	case "request.route":
 		return types.String(x.Route), true

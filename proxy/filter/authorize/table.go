@@ -14,20 +14,32 @@ import (
 )
 
 // table is a map of strings over what an exchange holds anyway: looking into it
-// makes no map. Only walking it does.
+// makes no map. Walking it does, and looking into it again and again, so that an
+// expression costs what the limit thinks it does, however much a client sends.
 type table struct {
-	x    *exchange.Exchange
-	find func(x *exchange.Exchange, name string, each func(name, value string)) (value string, n int)
+	x     *exchange.Exchange
+	find  func(x *exchange.Exchange, name string, each func(name, value string)) (value string, n int)
+	list  bool // several values of a name are one, by commas
+	looks int
+	index map[string]entry
+	names []string // of index, in order of their coming
 }
+
+type entry struct {
+	value string
+	n     int
+}
+
+// fewLooks is how often a table is searched before it is indexed.
+const fewLooks = 8
 
 // headerField finds a header: names in any spelling, several lines joined as one
 // list (RFC 9110 section 5.3).
 func headerField(x *exchange.Exchange, name string, each func(name, value string)) (string, int) {
 	h := &x.Request.Header
 	if each != nil {
-		for i := range h.Len() {
-			name := h.At(i).Name
-			each(strings.ToLower(name), h.Joined(name))
+		for name, value := range h.All() {
+			each(strings.ToLower(name), value)
 		}
 		return "", 0
 	}
@@ -111,7 +123,7 @@ func (t *table) Find(key ref.Val) (ref.Val, bool) {
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(key), false
 	}
-	value, n := t.find(t.x, string(name), nil)
+	value, n := t.look(string(name))
 	switch n {
 	case 0:
 		return nil, false
@@ -137,27 +149,110 @@ func (t *table) Contains(key ref.Val) ref.Val {
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(key)
 	}
-	_, n := t.find(t.x, string(name), nil)
+	_, n := t.look(string(name))
 	return types.Bool(n > 0)
 }
 
-// all is the whole as a map.
-func (t *table) all() traits.Mapper {
-	m := map[string]string{}
-	t.find(t.x, "", func(name, value string) { m[name] = value })
-	return mapOf(m)
+func (t *table) look(name string) (string, int) {
+	if t.looks++; t.index == nil && t.looks <= fewLooks {
+		return t.find(t.x, name, nil)
+	}
+	if t.list {
+		name = strings.ToLower(name)
+	}
+	e := t.indexed()[name]
+	return e.value, e.n
+}
+
+func (t *table) indexed() map[string]entry {
+	if t.index != nil {
+		return t.index
+	}
+	t.index = map[string]entry{}
+	t.find(t.x, "", func(name, value string) {
+		e, again := t.index[name]
+		switch {
+		case !again:
+			e = entry{value, 1}
+			t.names = append(t.names, name)
+		case t.list:
+			e.value += ", " + value
+		default:
+			e.n++
+		}
+		t.index[name] = e
+	})
+	return t.index
 }
 
 func mapOf(m map[string]string) traits.Mapper {
 	return types.NewStringStringMap(types.DefaultTypeAdapter, m)
 }
 
-// The rest of traits.Mapper walks, and is hardly ever asked for.
+// Size implements traits.Sizer.
+func (t *table) Size() ref.Val { return types.Int(len(t.indexed())) }
 
-func (t *table) Size() ref.Val                                { return t.all().Size() }
-func (t *table) Iterator() traits.Iterator                    { return t.all().Iterator() }
-func (t *table) Equal(other ref.Val) ref.Val                  { return t.all().Equal(other) }
+// Iterator implements traits.Iterable.
+func (t *table) Iterator() traits.Iterator {
+	t.indexed()
+	return &walk{names: t.names}
+}
+
+// all is the whole as a map, for what is hardly ever asked.
+func (t *table) all() traits.Mapper {
+	m := make(map[string]string, len(t.indexed()))
+	for name, e := range t.indexed() {
+		m[name] = e.value
+	}
+	return mapOf(m)
+}
+
+// Equal implements ref.Val.
+func (t *table) Equal(other ref.Val) ref.Val { return t.all().Equal(other) }
+
+// ConvertToNative implements ref.Val.
 func (t *table) ConvertToNative(to reflect.Type) (any, error) { return t.all().ConvertToNative(to) }
-func (t *table) ConvertToType(to ref.Type) ref.Val            { return t.all().ConvertToType(to) }
-func (t *table) Type() ref.Type                               { return types.MapType }
-func (t *table) Value() any                                   { return t.all().Value() }
+
+// ConvertToType implements ref.Val.
+func (t *table) ConvertToType(to ref.Type) ref.Val { return t.all().ConvertToType(to) }
+
+// Type implements ref.Val.
+func (t *table) Type() ref.Type { return types.MapType }
+
+// Value implements ref.Val.
+func (t *table) Value() any { return t.all().Value() }
+
+// walk is an iterator over names: types' own lists all keys anew for every one.
+type walk struct {
+	names []string
+	next  int
+}
+
+// HasNext implements traits.Iterator.
+func (w *walk) HasNext() ref.Val { return types.Bool(w.next < len(w.names)) }
+
+// Next implements traits.Iterator.
+func (w *walk) Next() ref.Val {
+	if w.next >= len(w.names) {
+		return nil
+	}
+	w.next++
+	return types.String(w.names[w.next-1])
+}
+
+// ConvertToNative implements ref.Val.
+func (w *walk) ConvertToNative(to reflect.Type) (any, error) {
+	return nil, fmt.Errorf("an iterator is no %v", to)
+}
+
+// ConvertToType implements ref.Val.
+func (w *walk) ConvertToType(ref.Type) ref.Val { return types.NewErr("no such overload") }
+
+// Equal implements ref.Val.
+func (w *walk) Equal(ref.Val) ref.Val { return types.NewErr("no such overload") }
+
+// Type implements ref.Val.
+func (w *walk) Type() ref.Type { return types.IteratorType }
+
+// Value implements ref.Val.
+func (w *walk) Value() any { return nil }
