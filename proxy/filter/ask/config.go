@@ -14,11 +14,16 @@ import (
 // Address reads the address of whoever is to be asked.
 func Address(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
+	shown := func() string { // neither a password nor a key in the query
+		bare := *u
+		bare.RawQuery = ""
+		return bare.Redacted()
+	}
 	switch {
 	case err != nil:
 		return nil, errors.New("expected an address such as http://127.0.0.1:4180/auth, found something else")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("expected an address such as http://127.0.0.1:4180/auth, found %q", u.Redacted())
+		return nil, fmt.Errorf("expected an address such as http://127.0.0.1:4180/auth, found %q", shown())
 	case u.User != nil:
 		return nil, errors.New("expected an address without user name and password: put them into a header")
 	case u.Fragment != "":

@@ -120,7 +120,7 @@ func compile(path, text string, limit int) (*expression, error) {
 	return &expression{text, program, spell(estimate)}, nil
 }
 
-func spell(e cost.CostEstimate) string {
+func spell(e cost.Estimate) string {
 	if e.Max == math.MaxUint64 {
 		return fmt.Sprintf("%d or more", e.Min)
 	}
@@ -156,7 +156,7 @@ type sizes struct{}
 // EstimateCallCost implements cost.Estimator.
 func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
 	if function == "inCidr" {
-		return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: 64}}
+		return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: 1, Max: 64}}
 	}
 	return nil
 }
