@@ -149,6 +149,9 @@ func writeExplanation(w io.Writer, e route.Explanation) error {
 	}
 	for i, f := range e.Filters {
 		fmt.Fprintf(&b, "  filter %d %s (%s) %s\n", i+1, f.Kind, f.Pos, shorten(f.Settings))
+		if f.Verdict != "" {
+			fmt.Fprintf(&b, "           this request, without a user: %s\n", shorten(f.Verdict))
+		}
 	}
 	switch e.Action {
 	case "service":

@@ -10,12 +10,15 @@ import (
 	"lintel.dev/lintel/proxy/filter"
 	"lintel.dev/lintel/proxy/filter/acl"
 	"lintel.dev/lintel/proxy/filter/apikey"
+	"lintel.dev/lintel/proxy/filter/authorize"
 	"lintel.dev/lintel/proxy/filter/cache"
 	"lintel.dev/lintel/proxy/filter/clientcert"
 	"lintel.dev/lintel/proxy/filter/combine"
+	"lintel.dev/lintel/proxy/filter/extauthz"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
 	"lintel.dev/lintel/proxy/filter/jwt"
+	"lintel.dev/lintel/proxy/filter/lambda"
 	"lintel.dev/lintel/proxy/filter/ratelimit"
 	"lintel.dev/lintel/proxy/store"
 )
@@ -32,6 +35,10 @@ func Registry() (*filter.Registry, error) {
 		combine.AnonymousKind(),
 		// Who may.
 		acl.Kind(),
+		// Whether somebody else, or a rule, allows it.
+		extauthz.Kind(),
+		lambda.Kind(),
+		authorize.Kind(),
 		// How much.
 		ratelimit.Kind(),
 		// Not twice.

@@ -56,6 +56,11 @@ type (
 	Explainer interface {
 		Explain() string
 	}
+	// Foreteller says in one line what it would do with the made-up exchange of
+	// explain, which has a head and nothing else: no user, no address.
+	Foreteller interface {
+		Foretell(x *exchange.Exchange) string
+	}
 )
 
 // Instance is a built filter, its methods looked up once.

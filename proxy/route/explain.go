@@ -33,6 +33,7 @@ type FilterLine struct {
 	Kind     string `json:"kind"`
 	Pos      string `json:"position"`
 	Settings string `json:"settings,omitempty"`
+	Verdict  string `json:"verdict,omitempty"` // on this request, of a filter that can tell
 }
 
 // ParamLine is one path parameter.
@@ -95,8 +96,13 @@ func (e *Explanation) take(r *Route, x *exchange.Exchange) {
 	for _, p := range x.Params {
 		e.Params = append(e.Params, ParamLine(p))
 	}
+	x.Route = r.Name
 	for _, in := range r.Filters {
-		e.Filters = append(e.Filters, line(in))
+		l := line(in)
+		if f, ok := in.Filter.(filter.Foreteller); ok {
+			l.Verdict = f.Foretell(x)
+		}
+		e.Filters = append(e.Filters, l)
 	}
 	switch {
 	case r.Redirect != nil:

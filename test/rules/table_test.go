@@ -28,6 +28,10 @@ var rooms = map[string][]string{
 	"proxy/http1":             {"proxy/exchange", "proxy/http1/loop"},
 	"proxy/http1/loop":        {},
 	"proxy/http1/smuggling":   {}, // test data
+	"proxy/filter/ask":        {"proxy/exchange", "proxy/filter", "proxy/filter/firewall"},
+	"proxy/filter/extauthz":   {"proxy/exchange", "proxy/filter", "proxy/filter/ask", "proxy/filter/firewall", "proxy/store"},
+	"proxy/filter/authorize":  {"proxy/exchange", "proxy/filter"},
+	"proxy/filter/lambda":     {"proxy/exchange", "proxy/filter", "proxy/filter/ask", "proxy/filter/firewall", "proxy/store"},
 
 	// The control plane.
 	"config":        {},
@@ -68,6 +72,8 @@ var doors = []struct {
 	{"github.com/prometheus", []string{"tracing"}, "metrics are registered through tracing.Metrics"},
 	{"github.com/sony/gobreaker", []string{"proxy/cluster"}, "a breaker belongs to a cluster"},
 	{"github.com/golang-jwt/jwt", []string{"proxy/filter/jwt", "mtls/txntoken", "cmd/lintel/demo", "cmd/lintel/demo/apps"}, "users' tokens are checked by the filter, internal ones by txntoken; the demo signs its own"},
+	{"cel.dev/cel-go", []string{"proxy/filter/authorize"}, "expressions are the authorize filter's"},
+	{"github.com/aws/aws-sdk-go-v2", []string{"proxy/filter/lambda"}, "it signs invocations of Lambda functions, with the credentials that AWS's standard chain finds"},
 	{"github.com/redis/rueidis", []string{"proxy/store"}, "what outlives a table is kept by store"},
 	{"github.com/maypok86/otter", []string{"proxy/store"}, "what outlives a table is kept by store"},
 	{"github.com/goccy/go-yaml", []string{"config"}, "one parser decides what a configuration file says"},
