@@ -98,6 +98,10 @@ type Env struct {
 	Log       *slog.Logger
 	Route     string // the route it is built for, "" for a filter that runs on all
 	Consumers []Consumer
+
+	// Redis leases a connection of the section redis by its name. Nil where
+	// there is no such section.
+	Redis func(name string) (*store.Redis, error)
 }
 
 // Consumer is a known API client.

@@ -240,7 +240,7 @@ func TestExplainTakesNothing(t *testing.T) {
 
 func TestWrongConfigIsRefusedAtItsKey(t *testing.T) {
 	for want, c := range map[string]Config{
-		"requests":    {},
+		"requests":    {}, // neither form
 		"burst":       {Requests: 1, Burst: -1},
 		"key[1]":      {Requests: 1, Key: []string{"address", "cookie"}},
 		"key[0]":      {Requests: 1, Key: []string{"header:"}},
@@ -269,6 +269,7 @@ func TestAddressKeysAllocateNothing(t *testing.T) {
 				t.Fatal("refused")
 			}
 			f.OnResponse(x)
+			f.Done(x)
 			last = time.Now()
 		}
 		both()
@@ -288,6 +289,7 @@ func BenchmarkAddress(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		f.OnRequest(x)
+		f.Done(x)
 	}
 }
 
