@@ -21,6 +21,7 @@ type compiler struct {
 	stores   *store.Set
 	clusters *compose.Clusters
 	sender   *compose.Sender // nil without a mesh
+	redis    *compose.Redis
 	log      *slog.Logger
 }
 
@@ -37,6 +38,7 @@ func (c *compiler) compile(s *config.Snapshot) (*route.Table, error) {
 	}
 	spec.Always = []filter.Instance{fw}
 	errs = append(errs, check(s)...)
+	errs = append(errs, compose.CheckRedis(s)...)
 	for i := range s.Routes {
 		r, err := c.route(s, i, lease)
 		if err != nil {
@@ -107,7 +109,9 @@ func (c *compiler) route(s *config.Snapshot, i int, lease *store.Lease) (route.R
 	if err != nil {
 		return r, err
 	}
-	if r.Filters, err = compose.Filters(c.registry, chain, compose.Env(lease, c.log, cfg.Name, s.Consumers)); err != nil {
+	env := compose.Env(lease, c.log, cfg.Name, s.Consumers)
+	env.Redis = c.redis.For(lease, s)
+	if r.Filters, err = compose.Filters(c.registry, chain, env); err != nil {
 		return r, err
 	}
 	if err := actions(cfg, &r, fail); err != nil || cfg.Service == "" {

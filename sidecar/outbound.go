@@ -44,7 +44,9 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 		return nil, err
 	}
 	spec.Always = []filter.Instance{found, fw}
-	chain, err := compose.Filters(c.registry, s.Sidecar.OutboundChain, compose.Env(lease, c.log, "outbound", s.Consumers))
+	env := compose.Env(lease, c.log, "outbound", s.Consumers)
+	env.Redis = c.redis.For(lease, s)
+	chain, err := compose.Filters(c.registry, s.Sidecar.OutboundChain, env)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ func Registry() (*filter.Registry, error) {
 		jwt.Kind(),
 		// How much.
 		ratelimit.Kind(),
+		ratelimit.ConcurrencyKind(),
 		// Not twice.
 		cache.Kind(),
 		// Changing what passes.

@@ -30,6 +30,7 @@ type RedisConfig struct {
 	Timeout        time.Duration // of one command, waiting for its turn included
 	Prefix         string        // of every key
 	Log            *slog.Logger
+	Closed         func(*Redis) // told when it is closed; may be nil
 }
 
 // What a command can fail with, besides what Redis itself says.
@@ -39,8 +40,10 @@ var (
 	errRedisEnded = errors.New("store: redis: closed")
 )
 
-// Redis is the one door to a Redis: Get, Set and Run, each bounded by Timeout.
-// They block, so a filter calls them in Exchange.Await.
+// Redis is the one door to a Redis: Get, Set, Delete and Run, each bounded by
+// Timeout. They block, so a filter calls them in Exchange.Await. When a
+// connection breaks in the middle, a command is sent once more, so Redis may do
+// it twice.
 //
 // It connects in the background and as often as need be. While it knows that
 // Redis does not answer, commands fail at once with ErrRedisDown, so that an
@@ -140,6 +143,9 @@ func (r *Redis) Start() { r.start.Do(func() { r.work.Go(r.watch) }) }
 // Close ends it without waiting for anything.
 func (r *Redis) Close() error {
 	r.end()
+	if r.cfg.Closed != nil {
+		r.cfg.Closed(r)
+	}
 	return nil
 }
 
@@ -197,14 +203,20 @@ func (r *Redis) Run(ctx context.Context, s *Script, key string, args ...string) 
 	return res.AsIntSlice()
 }
 
-// do runs one command, bounded by Timeout whatever the client library waits for.
+// do runs one command, bounded by Timeout.
 func (r *Redis) do(ctx context.Context, command func(context.Context, rueidis.Client) rueidis.RedisResult) (rueidis.RedisResult, error) {
 	if !r.up.Load() {
 		r.refused.Add(1)
 		return rueidis.RedisResult{}, ErrRedisDown
 	}
 	began := time.Now()
-	res, err := r.try(ctx, *r.client.Load(), command)
+	c := *r.client.Load()
+	bounded, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	res, err := r.try(bounded, c, command)
+	if _, said := rueidis.IsRedisErr(err); err != nil && !said && !late(err) && ctx.Err() == nil {
+		res, err = r.try(bounded, c, command) // the connection had been dead for a while, perhaps
+	}
 	r.commands.Add(1)
 	r.spent.Add(int64(time.Since(began)))
 	_, said := rueidis.IsRedisErr(err)
@@ -216,8 +228,7 @@ func (r *Redis) do(ctx context.Context, command func(context.Context, rueidis.Cl
 		}
 	case ctx.Err() != nil: // the caller's own
 	default:
-		var timeout net.Error
-		if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		if late(err) {
 			err = ErrRedisSlow
 			r.timeouts.Add(1)
 		}
@@ -229,20 +240,22 @@ func (r *Redis) do(ctx context.Context, command func(context.Context, rueidis.Cl
 	return res, err
 }
 
+func late(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// try runs a command until ctx ends, also where the client library waits on.
 func (r *Redis) try(ctx context.Context, c rueidis.Client, command func(context.Context, rueidis.Client) rueidis.RedisResult) (rueidis.RedisResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	select {
 	case r.turns <- struct{}{}:
 	case <-ctx.Done():
-		cancel()
 		return rueidis.RedisResult{}, ctx.Err()
 	case <-r.ctx.Done():
-		cancel()
 		return rueidis.RedisResult{}, errRedisEnded
 	}
 	answer := make(chan rueidis.RedisResult, 1)
 	go func() {
-		defer cancel()
 		answer <- command(ctx, c)
 		<-r.turns
 	}()

@@ -86,7 +86,9 @@ func (r *Redis) probe() error {
 		}
 		r.client.Store(&c)
 	}
-	_, err := r.try(r.ctx, *r.client.Load(), func(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
+	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.Timeout)
+	defer cancel()
+	_, err := r.try(ctx, *r.client.Load(), func(ctx context.Context, c rueidis.Client) rueidis.RedisResult {
 		return c.Do(ctx, c.B().Ping().Build())
 	})
 	return err

@@ -2,8 +2,8 @@ package ratelimit
 
 import (
 	"strconv"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
@@ -11,109 +11,96 @@ import (
 )
 
 // answers spells the two fields of draft-ietf-httpapi-ratelimit-headers-10 for
-// one limit:
+// the limits of a tier:
 //
 //	RateLimit-Policy: "name";q=100;w=60
 //	RateLimit: "name";r=50;t=30
 //
 // q requests per w seconds; r may be made now; t is the seconds until the whole
 // burst is there again, or, when r is 0, until the next request is let through,
-// the same point in time as Retry-After.
-//
-// Under one policy the same few hundred values come again and again, so the
-// latest spelling of each is kept.
+// the same point in time as Retry-After. Both are lists with a member per limit.
 type answers struct {
 	policy string
-	prefix string // `"name";r=`
-	limit  string // q
-	recent [1024]atomic.Pointer[answer]
+	names  []string // `"name";r=`
+	limits []string // q
 }
 
-type answer struct {
-	remaining, seconds int64
-	text               string // of RateLimit
-	left, wait         string // r and t
-}
-
-func newAnswers(name string, l store.Limit) *answers {
-	limit := strconv.FormatInt(l.Requests, 10)
-	policy := `"` + name + `";q=` + limit
-	if l.Window%time.Second == 0 { // w counts whole seconds and is optional
-		policy += ";w=" + strconv.FormatInt(int64(l.Window/time.Second), 10)
+func newAnswers(limits []store.Limit, name func(store.Limit) string) *answers {
+	a := &answers{}
+	var policies []string
+	for _, l := range limits {
+		quoted, q := `"`+name(l)+`"`, strconv.FormatInt(l.Requests, 10)
+		policy := quoted + ";q=" + q
+		if l.Window%time.Second == 0 { // w counts whole seconds and is optional
+			policy += ";w=" + strconv.FormatInt(int64(l.Window/time.Second), 10)
+		}
+		policies = append(policies, policy)
+		a.names, a.limits = append(a.names, quoted+";r="), append(a.limits, q)
 	}
-	return &answers{policy: policy, prefix: `"` + name + `";r=`, limit: limit}
+	a.policy = strings.Join(policies, ", ")
+	return a
 }
 
-func (a *answers) of(q store.Quota) *answer {
-	wait := q.Full
-	if q.Remaining == 0 {
-		wait = q.Retry
-	}
-	r, s := q.Remaining, seconds(wait)
-	place := &a.recent[uint64(r*31+s)%uint64(len(a.recent))]
-	if found := place.Load(); found != nil && found.remaining == r && found.seconds == s {
-		return found
-	}
-	b := append(make([]byte, 0, 96), a.prefix...)
-	from := len(b)
-	b = strconv.AppendInt(b, r, 10)
-	to := len(b)
-	b = append(b, ";t="...)
-	b = strconv.AppendInt(b, s, 10)
-	text := string(b)
-	made := &answer{r, s, text, text[from:to], text[to+len(";t="):]}
-	place.Store(made)
-	return made
-}
-
-// told is what an exchange's client is told. One goes back to the pool when the
-// exchange is over; what it pointed to stays.
+// told is what an exchange's client is told. It goes back to the pool when the
+// exchange is over.
 type told struct {
-	tier *tier
-	each [store.MaxLimits]*answer
-	by   int // the limit with least left
+	answers *answers
+	taken   store.Taken
+	text    []byte
 }
 
 var tolds = sync.Pool{New: func() any { return new(told) }}
 
-// newTold picks the answers. A refused request is told what it waits for.
-func newTold(t *tier, taken *store.Taken) *told {
+func newTold(a *answers, taken *store.Taken) *told {
 	k := tolds.Get().(*told)
-	k.tier, k.by = t, taken.By
-	for i := range t.limits {
-		q := taken.Each[i]
-		if !taken.OK && i == taken.By {
-			q.Remaining, q.Retry = 0, max(q.Retry, taken.Retry)
-		}
-		k.each[i] = t.answers[i].of(q)
+	k.answers, k.taken = a, *taken
+	if q := &k.taken.Each[taken.By]; !taken.OK { // it waits for as much as it costs
+		q.Remaining, q.Retry = 0, max(q.Retry, taken.Retry)
 	}
 	return k
 }
 
 func (k *told) free() {
-	*k = told{}
+	k.answers = nil
 	tolds.Put(k)
 }
 
-// write adds a line per limit: both fields are lists, and several lines are one
-// list. So what the service or another limit says stands beside it.
+// write adds both fields beside what the service or another limit says.
 func (k *told) write(h *exchange.Fields) {
-	for i, a := range k.tier.answers {
-		h.Add("RateLimit-Policy", a.policy)
-		h.Add("RateLimit", k.each[i].text)
+	b := k.text[:0]
+	for i, name := range k.answers.names {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(b, name...)
+		b = strconv.AppendInt(b, k.taken.Each[i].Remaining, 10)
+		b = append(b, ";t="...)
+		b = strconv.AppendInt(b, reset(k.taken.Each[i]), 10)
 	}
+	k.text = b
+	h.Add("RateLimit-Policy", k.answers.policy)
+	h.Add("RateLimit", h.Own(b))
 }
 
 // legacy sets the fields of old, which know one limit only.
 func (k *told) legacy(h *exchange.Fields, form string, now time.Time) {
-	a := k.each[k.by]
-	reset := a.wait
+	q := k.taken.Each[k.taken.By]
+	at := reset(q)
 	if form == "epoch" {
-		reset = strconv.FormatInt(now.Unix()+a.seconds, 10)
+		at += now.Unix()
 	}
-	h.Set("X-RateLimit-Limit", k.tier.answers[k.by].limit)
-	h.Set("X-RateLimit-Remaining", a.left)
-	h.Set("X-RateLimit-Reset", reset)
+	h.Set("X-RateLimit-Limit", k.answers.limits[k.taken.By])
+	k.text = strconv.AppendInt(k.text[:0], q.Remaining, 10)
+	h.Set("X-RateLimit-Remaining", h.Own(k.text))
+	k.text = strconv.AppendInt(k.text[:0], at, 10)
+	h.Set("X-RateLimit-Reset", h.Own(k.text))
+}
+
+func reset(q store.Quota) int64 {
+	if q.Remaining == 0 {
+		return seconds(q.Retry)
+	}
+	return seconds(q.Full)
 }
 
 // seconds rounds up: who waits that long has waited long enough.

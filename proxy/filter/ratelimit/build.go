@@ -18,7 +18,7 @@ type tier struct {
 	limits  []store.Limit
 	memory  *store.Limits       // counts, or with redis what counts while Redis cannot
 	shared  *store.SharedLimits // nil: in memory only
-	answers []*answers          // one per limit
+	answers *answers
 }
 
 func build(c *Config, env *filter.Env) (any, error) {
@@ -149,9 +149,7 @@ func (b *builder) tier(path string, o Override) (*tier, error) {
 			return nil, filter.Errorf(path, "%v", err)
 		}
 	}
-	for _, l := range limits {
-		t.answers = append(t.answers, newAnswers(conf.policy(l, len(limits) == 1), l))
-	}
+	t.answers = newAnswers(limits, func(l store.Limit) string { return conf.policy(l, len(limits) == 1) })
 	return t, nil
 }
 

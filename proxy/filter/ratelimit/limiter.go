@@ -88,7 +88,7 @@ func (f *limiter) ask(x *exchange.Exchange, t *tier, key []byte, cost int64) fil
 
 func (f *limiter) decide(x *exchange.Exchange, t *tier, taken store.Taken) filter.Verdict {
 	if f.told || f.Legacy != "off" {
-		x.Keep(newTold(t, &taken))
+		x.Keep(newTold(t.answers, &taken))
 	}
 	if taken.OK {
 		return filter.Next
