@@ -6,11 +6,15 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,29 +44,43 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// FreeAddr is an address nobody listens on; with its port plus 10000, where a
-// cluster's nodes talk, free too.
+// claims are ports given out, for as long as this process lives.
+var claims sync.Map
+
+// FreeAddr is a loopback address that nobody listens on and no other test
+// process is given; with its port plus 10000, where a cluster's nodes talk. Both
+// lie below the range that outgoing connections take theirs from.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	for range 1000 {
+		port := 12000 + rand.IntN(10000)
+		if claim(port) && claim(port+10000) {
+			return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if port > 55000 {
-			continue
-		}
-		bus, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+10000)))
-		if err != nil {
-			continue
-		}
-		_ = bus.Close()
-		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
 	t.Fatal("redistest: no free port")
 	return ""
+}
+
+// claim keeps other test processes off a port, on Linux by a name that ends with
+// this process.
+func claim(port int) bool {
+	if _, taken := claims.LoadOrStore(port, nil); taken {
+		return false
+	}
+	if runtime.GOOS == "linux" {
+		name, err := net.Listen("unix", "@lintel-test-port-"+strconv.Itoa(port))
+		if err != nil {
+			return false
+		}
+		claims.Store(port, name)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	_ = l.Close()
+	return true
 }
 
 // Addr is where it listens, also while it is stopped.
@@ -103,6 +121,12 @@ func (s *Server) Stop() {
 	_ = s.cmd.Wait()
 	s.cmd = nil
 }
+
+// Freeze holds it up without closing anything; Thaw lets it go on.
+func (s *Server) Freeze() { _ = s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw ends Freeze.
+func (s *Server) Thaw() { _ = s.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Do sends one command and returns the answer's first line, an error reply as
 // an error.
