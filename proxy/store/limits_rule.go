@@ -81,14 +81,6 @@ func newRule(a Algorithm, l Limit) (rule, error) {
 	return r, nil
 }
 
-// most is what can ever be let through at once.
-func (r *rule) most() int64 {
-	if r.algorithm == GCRA {
-		return r.Burst
-	}
-	return r.Requests
-}
-
 func (r *rule) words() int {
 	switch r.algorithm {
 	case GCRA:
@@ -187,7 +179,7 @@ func (r *rule) advance(state []int64, at int64) {
 	state[0] = max(state[0], at)
 }
 
-// retry is how long n must wait, 0 if they need not. n is at most most.
+// retry is how long n must wait, 0 if they need not. n is no more than is ever let through at once.
 func (r *rule) retry(state []int64, now, n int64) int64 {
 	switch r.algorithm {
 	case GCRA:

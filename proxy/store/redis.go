@@ -105,6 +105,12 @@ func NewRedis(c RedisConfig) (*Redis, error) {
 		Dialer: net.Dialer{Timeout: c.ConnectTimeout, KeepAlive: time.Second}, ConnWriteTimeout: c.ConnectTimeout,
 		DisableCache: true, DisableRetry: true, ForceSingleClient: c.Mode == "single", ClientName: "lintel",
 		ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
+		// One connection: of several, all but the one that the probe mends
+		// would still be dead after an outage.
+		PipelineMultiplex: -1,
+	}
+	if c.Mode == "cluster" {
+		r.option.PipelineMultiplex = 0 // one per node
 	}
 	if c.Mode == "sentinel" {
 		r.option.Sentinel = rueidis.SentinelOption{MasterSet: c.Master, TLSConfig: c.TLS, ClientName: "lintel",

@@ -2,7 +2,16 @@ package store_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
+	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -234,4 +243,76 @@ func BenchmarkGet(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestSentinelsSayWhereTheMasterIs(t *testing.T) {
+	master := redistest.Start(t)
+	sentinel := redistest.Sentinel(t, master, "main")
+	r := open(t, store.RedisConfig{Mode: "sentinel", Addresses: []string{sentinel.Addr()}, Master: "main"})
+	awaitState(t, r, true)
+	if err := r.Set(t.Context(), "k", []byte("v"), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if got := master.Do("GET", "lintel:k"); got != "v" {
+		t.Errorf("the master has %q", got)
+	}
+}
+
+// TLS in both directions: each side shows a certificate of the same CA.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	pair, pool := certificate(t, dir)
+	addr := redistest.FreeAddr(t)
+	_, port, _ := net.SplitHostPort(addr)
+	redistest.Start(t, "--tls-port", port, "--tls-cert-file", dir+"/cert.pem", "--tls-key-file", dir+"/key.pem",
+		"--tls-ca-cert-file", dir+"/cert.pem", "--tls-auth-clients", "yes")
+	good := open(t, store.RedisConfig{Addresses: []string{addr}, TLS: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: "redis.test"}})
+	awaitState(t, good, true)
+	if err := good.Set(t.Context(), "k", []byte("v"), time.Minute); err != nil {
+		t.Error(err)
+	}
+	for name, conf := range map[string]*tls.Config{
+		"another name":   {RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: "other.test"},
+		"an unknown CA":  {RootCAs: x509.NewCertPool(), Certificates: []tls.Certificate{pair}, ServerName: "redis.test"},
+		"no certificate": {RootCAs: pool, ServerName: "redis.test"},
+	} {
+		bad := open(t, store.RedisConfig{Addresses: []string{addr}, TLS: conf})
+		redistest.WaitFor(t, name, func() error {
+			switch s := bad.Status(); {
+			case s.Up:
+				t.Fatal("it was let in")
+			case strings.Contains(s.Err, "not connected yet"):
+				return errors.New(s.Err)
+			}
+			return nil // by an alert, or by a connection that just ends
+		})
+	}
+}
+
+func certificate(t *testing.T, dir string) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"redis.test"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	for name, b := range map[string][]byte{"cert.pem": cert, "key.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})} {
+		if err := os.WriteFile(dir+"/"+name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 }

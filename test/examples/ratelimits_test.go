@@ -1,6 +1,7 @@
 package examples_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync"
@@ -66,6 +67,42 @@ func TestReportsAreTwoAtOnce(t *testing.T) {
 	redistest.WaitFor(t, "the places", func() error { // Done comes after the answer
 		a := g.get("/reports/costs", "")
 		if a.StatusCode != http.StatusNoContent {
+			return &strangeStatus{a.StatusCode}
+		}
+		return nil
+	})
+}
+
+func TestAClientThatLeavesGivesItsPlaceBack(t *testing.T) {
+	entered := make(chan struct{}, 10)
+	api := newHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("slow") {
+			entered <- struct{}{}
+			<-r.Context().Done()
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	g := start(t, "rate-limits.yaml", map[string]string{"API_ADDR": api.addr()})
+	ctx, leave := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			req, _ := http.NewRequestWithContext(ctx, http.MethodGet, g.base+"/reports/sales?slow", nil)
+			if res, err := g.client.Do(req); err == nil {
+				_ = res.Body.Close()
+				t.Errorf("answered with %d", res.StatusCode)
+			}
+		})
+	}
+	<-entered
+	<-entered
+	if a := g.get("/reports/costs", ""); a.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("the third: %d", a.StatusCode)
+	}
+	leave()
+	wg.Wait()
+	redistest.WaitFor(t, "the places", func() error {
+		if a := g.get("/reports/costs", ""); a.StatusCode != http.StatusNoContent {
 			return &strangeStatus{a.StatusCode}
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -216,4 +217,32 @@ func WaitFor(t testing.TB, what string, ready func() error) {
 		}
 	}
 	t.Fatalf("redistest: %s: not ready in 30 s: %v", what, err)
+}
+
+// Sentinel runs a Sentinel that knows master by name.
+func Sentinel(t testing.TB, master *Server, name string) *Server {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sentinel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, dir: dir, addr: FreeAddr(t)}
+	file := filepath.Join(dir, "sentinel.conf") // it writes to it
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor %s 127.0.0.1 %s 1\n", s.Port(), dir, name, master.Port())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.Stop()
+		_ = os.RemoveAll(dir)
+	})
+	s.cmd = exec.Command("redis-server", file, "--sentinel")
+	if err := s.cmd.Start(); err != nil {
+		t.Fatalf("redistest: %v", err)
+	}
+	WaitFor(t, "the Sentinel", func() error {
+		_, err := s.do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
+		return err
+	})
+	return s
 }
