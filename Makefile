@@ -23,7 +23,7 @@ test: tools ## everything CI checks
 	  if [ -n "$$unformatted" ]; then echo "gofmt -w is needed on:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go test -race -tags $(TAGS) -timeout 15m $$(go list ./... | grep -v '/lintel/test/')
-	go test -run 'Alloc' ./proxy/http1 ./ingress ./tracing ./mtls/txntoken # what the race detector hides
+	go test -run 'Alloc' ./proxy/http1 ./ingress ./tracing ./mtls/txntoken ./proxy/store ./proxy/filter/ratelimit # what the race detector hides
 	go test -race -tags $(TAGS) -timeout 15m -p 1 ./test/... # whole systems, one after the other
 
 race: ## unit tests only, quickly, again and again: make race PKG=./proxy/...

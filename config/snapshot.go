@@ -15,6 +15,7 @@ type Snapshot struct {
 	Services  map[string]Service  `yaml:"services" doc:"Logical backends by name."`
 	Policies  map[string][]Filter `yaml:"policies" doc:"Named filter chains that routes use by name."`
 	Consumers map[string]Consumer `yaml:"consumers" doc:"Known API clients by name."`
+	Redis     map[string]Redis    `yaml:"redis" doc:"Connections to Redis by name, for filters that share with other processes; a filter that names none uses default."`
 	Sidecar   *Sidecar            `yaml:"sidecar" doc:"What the sidecar stands next to; read by lintel sidecar only."`
 	Firewall  Firewall            `yaml:"firewall" doc:"The header firewall, always on: clients' copies of identity headers are removed."`
 	Discovery Discovery           `yaml:"discovery" doc:"Where endpoints come from."`
@@ -194,6 +195,23 @@ type ClientCert struct {
 	Subject     string `yaml:"subject" doc:"The whole subject, as openssl x509 -noout -subject -nameopt RFC2253 prints it (RFC 4514)." example:"CN=billing,O=Partner Inc,C=DE"`
 	Issuer      string `yaml:"issuer" doc:"The whole issuer; alone, it takes every certificate of that CA."`
 	Fingerprint string `yaml:"fingerprint" pattern:"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$" doc:"SHA-256 of the certificate, 64 hex digits, with or without colons."`
+}
+
+// Redis is how to reach one. It is connected in the background once a filter
+// uses it; that it is absent keeps nothing from starting.
+type Redis struct {
+	Addresses        []string      `yaml:"addresses" required:"true" listify:"true" doc:"host:port of the server, of the Sentinels, or of some nodes of the cluster." example:"[127.0.0.1:6379]"`
+	Mode             string        `yaml:"mode" enum:"single,sentinel,cluster" default:"single" doc:"What the addresses are of."`
+	Master           string        `yaml:"master" doc:"The name Sentinels know the master by."`
+	Username         string        `yaml:"username" unit:"secret" doc:"ACL user; the default user when empty."`
+	Password         string        `yaml:"password" unit:"secret" doc:"Its password, as ${REDIS_PASSWORD} or file:/run/secrets/redis."`
+	SentinelUsername string        `yaml:"sentinel_username" unit:"secret" doc:"ACL user of the Sentinels."`
+	SentinelPassword string        `yaml:"sentinel_password" unit:"secret" doc:"Its password."`
+	TLS              *ServiceTLS   `yaml:"tls" doc:"TLS; plaintext without it. {} trusts the system's CAs."`
+	DB               int           `yaml:"db" min:"0" max:"65535" doc:"Database number; a cluster has 0 only."`
+	ConnectTimeout   time.Duration `yaml:"connect_timeout" default:"1s" min:"10ms" max:"1m" doc:"TCP, TLS and login together; also the longest silence before a connection is given up."`
+	Timeout          time.Duration `yaml:"timeout" default:"50ms" min:"1ms" max:"10s" doc:"Longest wait for one command: what a request can lose by a slow Redis."`
+	Prefix           string        `yaml:"prefix" default:"lintel:" doc:"Of every key."`
 }
 
 // Sidecar is the east-west side.

@@ -24,7 +24,7 @@ func Check(s *config.Snapshot) (*route.Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Pos("identity.service_id"), err)
 	}
-	c := &compiler{registry: registry, stores: store.NewSet(), log: slog.New(slog.DiscardHandler),
+	c := &compiler{registry: registry, stores: store.NewSet(), log: slog.New(slog.DiscardHandler), redis: &compose.Redis{Offline: true},
 		clusters: &compose.Clusters{ID: id, Feed: compose.OfflineFeed(s.Discovery)}, sender: &compose.Sender{ID: id}}
 	return c.compile(s)
 }

@@ -21,6 +21,7 @@ type compiler struct {
 	stores   *store.Set
 	clusters *compose.Clusters
 	sender   *compose.Sender // nil without a mesh
+	redis    *compose.Redis
 	log      *slog.Logger
 }
 
@@ -41,6 +42,7 @@ func (c *compiler) compile(s *config.Snapshot) (*route.Table, error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, compose.CheckRedis(s)...)
 	for i := range s.Routes {
 		r, err := c.route(s, i, consumers, lease)
 		if err != nil {
@@ -114,7 +116,9 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 	if slices.ContainsFunc(chain, func(f config.Filter) bool { return f.Kind == "client_cert" }) && !certified(s, cfg) {
 		return r, fail("filters", "client_cert: none of its listeners asks clients for certificates: give one tls.client_ca and client_auth: request or require")
 	}
-	if r.Filters, err = compose.Filters(c.registry, chain, compose.Env(lease, c.log, cfg.Name, consumers)); err != nil {
+	env := compose.Env(lease, c.log, cfg.Name, consumers)
+	env.Redis = c.redis.For(lease, s)
+	if r.Filters, err = compose.Filters(c.registry, chain, env); err != nil {
 		return r, err
 	}
 	if err := actions(cfg, &r, fail); err != nil || cfg.Service == "" {

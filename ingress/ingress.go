@@ -102,7 +102,7 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	c := &compiler{registry: registry, stores: store.NewSet(), log: g.log,
+	c := &compiler{registry: registry, stores: store.NewSet(), log: g.log, redis: &compose.Redis{Log: g.log},
 		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed}}
 	if g.identity != nil {
 		c.sender = &compose.Sender{ID: g.identity}
@@ -116,7 +116,7 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 		return nil
 	}}
 	g.watched = &compose.Watched{Discovery: g.discovery, Identity: g.identity, Reloader: g.reloader,
-		Clusters: c.clusters, Metrics: g.observers.Metrics}
+		Clusters: c.clusters, Redis: c.redis, Metrics: g.observers.Metrics}
 	return errors.Join(g.watched.Gauges(), g.reloader.Boot(s))
 }
 

@@ -77,7 +77,7 @@ func newPath(tb testing.TB, text string) *path {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &compiler{registry: registry, stores: store.NewSet(), log: log,
+	c := &compiler{registry: registry, stores: store.NewSet(), log: log, redis: &compose.Redis{Offline: true},
 		clusters: &compose.Clusters{Feed: compose.OfflineFeed(s.Discovery)}}
 	table, err := c.compile(s)
 	if err != nil {

@@ -25,6 +25,7 @@ func Check(s *config.Snapshot) error {
 		return fmt.Errorf("%s: identity.source is none: a sidecar needs workload-api, consul or embedded", s.Pos("identity"))
 	}
 	c := &compiler{registry: registry, stores: store.NewSet(), id: id, log: slog.New(slog.DiscardHandler), offline: true,
+		redis:    &compose.Redis{Offline: true},
 		clusters: &compose.Clusters{ID: id, Feed: compose.OfflineFeed(s.Discovery)}, sender: &compose.Sender{ID: id}}
 	var errs []error
 	at := func(key string, err error) {
@@ -42,6 +43,7 @@ func Check(s *config.Snapshot) error {
 	if err := compose.CheckAdmin(s.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
 	}
+	errs = append(errs, compose.CheckRedis(s)...)
 	memory := txntoken.NewMemory(1)
 	out, err := c.outbound(s, memory)
 	errs = append(errs, err)

@@ -21,6 +21,7 @@ type compiler struct {
 	sender     *compose.Sender
 	id         *compose.Identity
 	intentions *intentions // nil when Consul has no say
+	redis      *compose.Redis
 	log        *slog.Logger
 	dests      *destinations // of the newest outbound table
 	offline    bool          // only checking: there is no certificate to verify with
@@ -75,7 +76,9 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	if err != nil {
 		return nil, nil, err
 	}
-	chain, err := compose.Filters(c.registry, cfg.Inbound, compose.Env(lease, c.log, "inbound", consumers))
+	env := compose.Env(lease, c.log, "inbound", consumers)
+	env.Redis = c.redis.For(lease, s)
+	chain, err := compose.Filters(c.registry, cfg.Inbound, env)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -48,7 +48,9 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 	if err != nil {
 		return nil, err
 	}
-	chain, err := compose.Filters(c.registry, s.Sidecar.OutboundChain, compose.Env(lease, c.log, "outbound", consumers))
+	env := compose.Env(lease, c.log, "outbound", consumers)
+	env.Redis = c.redis.For(lease, s)
+	chain, err := compose.Filters(c.registry, s.Sidecar.OutboundChain, env)
 	if err != nil {
 		return nil, err
 	}

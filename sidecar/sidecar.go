@@ -132,7 +132,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	comp := &compiler{registry: registry, stores: store.NewSet(), log: c.log, id: c.identity, intentions: c.intentions,
+	comp := &compiler{registry: registry, stores: store.NewSet(), log: c.log, id: c.identity, intentions: c.intentions, redis: &compose.Redis{Log: c.log},
 		clusters: &compose.Clusters{ID: c.identity, Feed: c.discovery.Feed},
 		sender:   &compose.Sender{ID: c.identity, Workload: s.Identity.Txn.Workload}}
 	c.reloader = &compose.Reloader{Path: c.opts.Path, Log: c.log, Metrics: c.observers.Metrics, Apply: func(s *config.Snapshot) error {
@@ -156,7 +156,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		return nil
 	}}
 	c.watched = &compose.Watched{Discovery: c.discovery, Identity: c.identity, Reloader: c.reloader,
-		Clusters: comp.clusters, Metrics: c.observers.Metrics}
+		Clusters: comp.clusters, Redis: comp.redis, Metrics: c.observers.Metrics}
 	return errors.Join(c.watched.Gauges(), c.reloader.Boot(s))
 }
 

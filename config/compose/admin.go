@@ -64,6 +64,7 @@ type Watched struct {
 	Identity  *Identity // nil without a mesh
 	Reloader  *Reloader
 	Clusters  *Clusters
+	Redis     *Redis
 	Metrics   *tracing.Metrics
 
 	mu    sync.Mutex
@@ -103,7 +104,7 @@ func (w *Watched) Checks() []admin.Check {
 		}
 		checks = append(checks, c)
 	}
-	return checks
+	return append(checks, w.Redis.checks()...)
 }
 
 // Services is the state of every cluster.
@@ -138,6 +139,9 @@ func (w *Watched) Config() any { return config.Dump(w.Reloader.Current()) }
 
 // Gauges registers what the rooms know about themselves.
 func (w *Watched) Gauges() error {
+	if err := w.Redis.gauges(w.Metrics); err != nil {
+		return err
+	}
 	return w.Metrics.Watch(tracing.Gauges{
 		Staleness: func(emit tracing.Emit) {
 			age := map[string]time.Duration{} // the oldest of a service's queries

@@ -41,6 +41,7 @@ func Registry() (*filter.Registry, error) {
 		authorize.Kind(),
 		// How much.
 		ratelimit.Kind(),
+		ratelimit.ConcurrencyKind(),
 		// Not twice.
 		cache.Kind(),
 		// Changing what passes.

@@ -104,6 +104,10 @@ type Env struct {
 	Route     string     // the route it is built for, "" for a filter that runs on all
 	Consumers []Consumer // sorted by name; one list for all filters of a table
 	Registry  *Registry  // builds the filters that a filter holds; set by Build
+
+	// Redis leases a connection of the section redis by its name. Nil where
+	// there is no such section.
+	Redis func(name string) (*store.Redis, error)
 }
 
 // Kind is an entry of the Registry: a filter's name, its config and its builder.

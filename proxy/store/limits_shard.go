@@ -8,50 +8,74 @@ type limitKey struct{ a, b uint64 }
 // forgotten, by time or for want of room, is always the first.
 type limitShard struct {
 	mu      sync.Mutex
+	rules   rules
 	max     int
-	slots   map[limitKey]uint32 // into entries
+	slots   map[limitKey]uint32 // into entries and states
 	entries []limitEntry
+	states  []int64 // rules.words() for each entry
 	free    []uint32
 	heap    []uint32 // slots, least due first
-	floor   int64    // the latest due time forgotten before it had passed
+	floor   []int64  // the worst of what was forgotten before it was due
+	floored int64    // until when floor means something
+	scratch [MaxLimits * (slices + 2)]int64
 	_       [64]byte // shards on cache lines of their own
 }
 
 type limitEntry struct {
 	key limitKey
-	due int64 // the theoretical arrival time: when the key owes nothing any more
+	due int64 // when the key owes nothing any more
 	pos uint32
 }
 
 // swept per Take: more than one, so that the heap shrinks faster than it grows.
 const sweptPerTake = 2
 
-// due returns when k owes nothing any more, never before now.
-func (s *limitShard) due(k limitKey, now int64) int64 {
+// unknown is the slot of a key that is not remembered.
+const unknown = ^uint32(0)
+
+// find returns what k owes: its own state, or a new one for a key that is not
+// known.
+func (s *limitShard) find(k limitKey, now int64) (state []int64, slot uint32) {
 	if slot, ok := s.slots[k]; ok {
-		return max(now, s.entries[slot].due)
+		return s.state(slot), slot
 	}
-	return max(now, s.floor)
+	state = s.scratch[:s.rules.words()]
+	if s.floored > now {
+		copy(state, s.floor)
+	} else {
+		clear(state)
+	}
+	return state, unknown
 }
 
-// set records a later due time for k, making room if k is new.
-func (s *limitShard) set(k limitKey, due int64) {
-	if slot, ok := s.slots[k]; ok {
+func (s *limitShard) state(slot uint32) []int64 {
+	n := s.rules.words()
+	return s.states[int(slot)*n : (int(slot)+1)*n]
+}
+
+// set records that k now owes state, which find returned with slot. It makes
+// room if k is new.
+func (s *limitShard) set(k limitKey, slot uint32, state []int64) {
+	due := s.rules.due(state)
+	if slot != unknown {
 		s.entries[slot].due = due
 		s.down(int(s.entries[slot].pos))
 		return
 	}
 	if len(s.heap) >= s.max {
-		s.floor = max(s.floor, s.entries[s.heap[0]].due)
+		first := s.heap[0]
+		s.rules.worse(s.floor, s.state(first))
+		s.floored = max(s.floored, s.entries[first].due)
 		s.pop()
 	}
-	var slot uint32
 	if n := len(s.free); n > 0 {
 		slot, s.free = s.free[n-1], s.free[:n-1]
 	} else {
 		slot = uint32(len(s.entries))
 		s.entries = append(s.entries, limitEntry{})
+		s.states = append(s.states, state...)
 	}
+	copy(s.state(slot), state)
 	s.entries[slot] = limitEntry{k, due, uint32(len(s.heap))}
 	s.slots[k] = slot
 	s.heap = append(s.heap, slot)

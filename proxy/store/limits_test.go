@@ -23,11 +23,11 @@ func TestALimitNoOneCanKeepIsRefused(t *testing.T) {
 		"too fast":       {1_000_001, time.Second, 1},
 		"endless refill": {1, maxWindow, 1 << 40},
 	} {
-		if _, err := NewLimits(l, 1); err == nil {
+		if _, err := NewLimits(1, GCRA, l); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := NewLimits(Limit{1, time.Second, 1}, 0); err == nil {
+	if _, err := NewLimits(0, GCRA, Limit{1, time.Second, 1}); err == nil {
 		t.Error("no keys: accepted")
 	}
 }
@@ -38,7 +38,7 @@ func TestNoStretchOfTimeAdmitsMoreThanBurstAndRate(t *testing.T) {
 	for range 200 {
 		l := Limit{1 + rng.Int64N(50), time.Duration(1 + rng.Int64N(int64(time.Minute))), 1 + rng.Int64N(40)}
 		clock := &fakeClock{}
-		m, err := newLimits(l, 4, clock.now)
+		m, err := newLimits(clock.now, 4, GCRA, l)
 		if err != nil {
 			continue // too fast
 		}
@@ -49,12 +49,12 @@ func TestNoStretchOfTimeAdmitsMoreThanBurstAndRate(t *testing.T) {
 				clock.advance(l.Window)
 			}
 			now := clock.now()
-			got := m.Take([]byte("k"))
+			got := m.Take([]byte("k"), 1)
 			if got.OK {
 				admitted = append(admitted, now)
 			}
-			if got.Remaining > 0 != (got.Retry == 0) {
-				t.Fatalf("%+v: %d remaining but retry in %v", l, got.Remaining, got.Retry)
+			if q := got.Each[0]; q.Remaining > 0 != (q.Retry == 0) {
+				t.Fatalf("%+v: %d remaining but retry in %v", l, q.Remaining, q.Retry)
 			}
 		}
 		for i := range admitted {
@@ -74,27 +74,27 @@ func TestRetryIsExactlyWhenTheNextIsLetThrough(t *testing.T) {
 	for range 500 {
 		l := Limit{1 + rng.Int64N(1000), time.Duration(1e6 + rng.Int64N(int64(time.Hour))), 1 + rng.Int64N(100)}
 		clock := &fakeClock{}
-		m, err := newLimits(l, 4, clock.now)
+		m, err := newLimits(clock.now, 4, GCRA, l)
 		if err != nil {
 			continue
 		}
-		got := m.Take([]byte("k"))
+		got := m.Take([]byte("k"), 1)
 		for range l.Burst * 2 {
 			if !got.OK {
 				break
 			}
 			clock.advance(time.Duration(rng.Int64N(int64(l.Window)/l.Requests/4 + 1)))
-			got = m.Take([]byte("k"))
+			got = m.Take([]byte("k"), 1)
 		}
 		if got.OK {
 			continue
 		}
 		clock.advance(got.Retry - 1)
-		if m.Take([]byte("k")).OK {
+		if m.Take([]byte("k"), 1).OK {
 			t.Fatalf("%+v: let through before the time it named", l)
 		}
 		clock.advance(1)
-		if !m.Take([]byte("k")).OK {
+		if !m.Take([]byte("k"), 1).OK {
 			t.Fatalf("%+v: not let through at the time it named", l)
 		}
 	}
@@ -102,27 +102,27 @@ func TestRetryIsExactlyWhenTheNextIsLetThrough(t *testing.T) {
 
 func TestRemainingIsWhatIsThenLetThrough(t *testing.T) {
 	clock := &fakeClock{}
-	m, _ := newLimits(Limit{10, time.Second, 5}, 4, clock.now)
+	m, _ := newLimits(clock.now, 4, GCRA, Limit{10, time.Second, 5})
 	for want := int64(4); want >= 0; want-- {
-		if got := m.Take([]byte("k")); !got.OK || got.Remaining != want {
+		if got := m.Take([]byte("k"), 1); !got.OK || got.Each[0].Remaining != want {
 			t.Fatalf("got %+v, want %d remaining", got, want)
 		}
 	}
-	got := m.Take([]byte("k"))
-	if got.OK || got.Retry != 100*time.Millisecond || got.Full != 500*time.Millisecond {
+	got := m.Take([]byte("k"), 1)
+	if got.OK || got.Retry != 100*time.Millisecond || got.Each[0].Full != 500*time.Millisecond {
 		t.Fatalf("got %+v", got)
 	}
 }
 
 func TestConcurrentTakersShareOneQuota(t *testing.T) {
 	clock := &fakeClock{}
-	m, _ := newLimits(Limit{100, time.Minute, 100}, 1000, clock.now)
+	m, _ := newLimits(clock.now, 1000, GCRA, Limit{100, time.Minute, 100})
 	var admitted atomic.Int64
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for range 500 {
-				if m.Take([]byte("one")).OK {
+				if m.Take([]byte("one"), 1).OK {
 					admitted.Add(1)
 				}
 				clock.advance(time.Millisecond)
@@ -138,16 +138,16 @@ func TestConcurrentTakersShareOneQuota(t *testing.T) {
 
 func TestWholeKeysAreForgottenAsTimePasses(t *testing.T) {
 	clock := &fakeClock{}
-	m, _ := newLimits(Limit{10, time.Second, 10}, 100_000, clock.now)
+	m, _ := newLimits(clock.now, 100_000, GCRA, Limit{10, time.Second, 10})
 	for i := range 10_000 {
-		m.Take(binary.BigEndian.AppendUint64(nil, uint64(i)))
+		m.Take(binary.BigEndian.AppendUint64(nil, uint64(i)), 1)
 	}
 	if n := m.Keys(); n != 10_000 {
 		t.Fatalf("%d keys, want 10000", n)
 	}
 	clock.advance(time.Second)
 	for i := range 40_000 {
-		m.Take(binary.BigEndian.AppendUint64(nil, uint64(i%1000)))
+		m.Take(binary.BigEndian.AppendUint64(nil, uint64(i%1000)), 1)
 	}
 	if n := m.Keys(); n > 1000 {
 		t.Fatalf("%d keys still remembered, want the 1000 in use", n)
@@ -159,13 +159,13 @@ func TestWholeKeysAreForgottenAsTimePasses(t *testing.T) {
 func TestAFloodOfKeysNeverOpensAHotKey(t *testing.T) {
 	for _, maxKeys := range []int{1, 16, 64, 1024} {
 		clock := &fakeClock{}
-		m, _ := newLimits(Limit{10, time.Minute, 10}, maxKeys, clock.now)
+		m, _ := newLimits(clock.now, maxKeys, GCRA, Limit{10, time.Minute, 10})
 		hot := 0
 		for i := range 50_000 {
-			if m.Take([]byte("hot")).OK {
+			if m.Take([]byte("hot"), 1).OK {
 				hot++
 			}
-			m.Take(binary.BigEndian.AppendUint64(nil, uint64(i/2)))
+			m.Take(binary.BigEndian.AppendUint64(nil, uint64(i/2)), 1)
 			clock.advance(time.Millisecond)
 		}
 		// 50 s at 10 per minute, and the burst
@@ -182,11 +182,11 @@ func TestEveryKeyKeepsItsLimitUnderEviction(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	clock := &fakeClock{}
 	l := Limit{5, time.Second, 3}
-	m, _ := newLimits(l, 20, clock.now)
+	m, _ := newLimits(clock.now, 20, GCRA, l)
 	admitted := map[uint64][]int64{}
 	for range 100_000 {
 		k := uint64(rng.ExpFloat64() * 30)
-		if m.Take(binary.BigEndian.AppendUint64(nil, k)).OK {
+		if m.Take(binary.BigEndian.AppendUint64(nil, k), 1).OK {
 			admitted[k] = append(admitted[k], clock.now())
 		}
 		clock.advance(time.Duration(rng.Int64N(int64(2 * time.Millisecond))))
@@ -204,16 +204,16 @@ func TestEveryKeyKeepsItsLimitUnderEviction(t *testing.T) {
 }
 
 func TestTakeAllocatesNothing(t *testing.T) {
-	m, _ := NewLimits(Limit{1000, time.Second, 1000}, 1000)
+	m, _ := NewLimits(1000, GCRA, Limit{1000, time.Second, 1000})
 	key := []byte("an address")
-	m.Take(key)
-	if n := testing.AllocsPerRun(1000, func() { m.Take(key) }); n != 0 {
+	m.Take(key, 1)
+	if n := testing.AllocsPerRun(1000, func() { m.Take(key, 1) }); n != 0 {
 		t.Fatalf("%v allocations, want 0", n)
 	}
 }
 
 func BenchmarkTake(b *testing.B) {
-	m, _ := NewLimits(Limit{1000, time.Second, 1000}, 1_000_000)
+	m, _ := NewLimits(1_000_000, GCRA, Limit{1000, time.Second, 1000})
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		var key [8]byte
@@ -221,7 +221,7 @@ func BenchmarkTake(b *testing.B) {
 		for pb.Next() {
 			i++
 			binary.BigEndian.PutUint64(key[:], i%100_000)
-			m.Take(key[:])
+			m.Take(key[:], 1)
 		}
 	})
 }

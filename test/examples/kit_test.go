@@ -53,6 +53,14 @@ func newService(t *testing.T) *service {
 	return s
 }
 
+// newHandler answers as told.
+func newHandler(t *testing.T, h http.HandlerFunc) *service {
+	t.Helper()
+	s := &service{Server: httptest.NewServer(h)}
+	t.Cleanup(s.Close)
+	return s
+}
+
 func (s *service) addr() string { return s.Listener.Addr().String() }
 
 func (s *service) count() int {

@@ -2,59 +2,105 @@ package ratelimit
 
 import (
 	"strconv"
-	"sync/atomic"
+	"strings"
+	"sync"
 	"time"
 
+	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/store"
 )
 
-// answers spells the two fields of draft-ietf-httpapi-ratelimit-headers-10:
+// answers spells the two fields of draft-ietf-httpapi-ratelimit-headers-10 for
+// the limits of a tier:
 //
 //	RateLimit-Policy: "name";q=100;w=60
 //	RateLimit: "name";r=50;t=30
 //
 // q requests per w seconds; r may be made now; t is the seconds until the whole
 // burst is there again, or, when r is 0, until the next request is let through,
-// the same point in time as Retry-After.
-//
-// Under one policy the same few hundred values come again and again, so the
-// latest spelling of each is kept.
+// the same point in time as Retry-After. Both are lists with a member per limit.
 type answers struct {
 	policy string
-	prefix string // `"name";r=`
-	recent [1024]atomic.Pointer[answer]
+	names  []string // `"name";r=`
+	limits []string // q
 }
 
-type answer struct {
-	remaining, seconds int64
-	text               string
+func newAnswers(limits []store.Limit, name func(store.Limit) string) *answers {
+	a := &answers{}
+	var policies []string
+	for _, l := range limits {
+		quoted, q := `"`+name(l)+`"`, strconv.FormatInt(l.Requests, 10)
+		policy := quoted + ";q=" + q
+		if l.Window%time.Second == 0 { // w counts whole seconds and is optional
+			policy += ";w=" + strconv.FormatInt(int64(l.Window/time.Second), 10)
+		}
+		policies = append(policies, policy)
+		a.names, a.limits = append(a.names, quoted+";r="), append(a.limits, q)
+	}
+	a.policy = strings.Join(policies, ", ")
+	return a
 }
 
-func newAnswers(name string, requests int, window time.Duration) *answers {
-	policy := `"` + name + `";q=` + strconv.Itoa(requests)
-	if window%time.Second == 0 { // w counts whole seconds and is optional
-		policy += ";w=" + strconv.FormatInt(int64(window/time.Second), 10)
-	}
-	return &answers{policy: policy, prefix: `"` + name + `";r=`}
+// told is what an exchange's client is told. It goes back to the pool when the
+// exchange is over.
+type told struct {
+	answers *answers
+	taken   store.Taken
+	text    []byte
 }
 
-func (a *answers) of(t store.Taken) *answer {
-	wait := t.Full
-	if t.Remaining == 0 {
-		wait = t.Retry
+var tolds = sync.Pool{New: func() any { return new(told) }}
+
+func newTold(a *answers, taken *store.Taken) *told {
+	k := tolds.Get().(*told)
+	k.answers, k.taken = a, *taken
+	if q := &k.taken.Each[taken.By]; !taken.OK { // it waits for as much as it costs
+		q.Remaining, q.Retry = 0, max(q.Retry, taken.Retry)
 	}
-	r, s := t.Remaining, seconds(wait)
-	place := &a.recent[uint64(r*31+s)%uint64(len(a.recent))]
-	if found := place.Load(); found != nil && found.remaining == r && found.seconds == s {
-		return found
+	return k
+}
+
+func (k *told) free() {
+	k.answers = nil
+	tolds.Put(k)
+}
+
+// write adds both fields beside what the service or another limit says.
+func (k *told) write(h *exchange.Fields) {
+	b := k.text[:0]
+	for i, name := range k.answers.names {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(b, name...)
+		b = strconv.AppendInt(b, k.taken.Each[i].Remaining, 10)
+		b = append(b, ";t="...)
+		b = strconv.AppendInt(b, reset(k.taken.Each[i]), 10)
 	}
-	b := append(make([]byte, 0, 96), a.prefix...)
-	b = strconv.AppendInt(b, r, 10)
-	b = append(b, ";t="...)
-	b = strconv.AppendInt(b, s, 10)
-	made := &answer{r, s, string(b)}
-	place.Store(made)
-	return made
+	k.text = b
+	h.Add("RateLimit-Policy", k.answers.policy)
+	h.Add("RateLimit", h.Own(b))
+}
+
+// legacy sets the fields of old, which know one limit only.
+func (k *told) legacy(h *exchange.Fields, form string, now time.Time) {
+	q := k.taken.Each[k.taken.By]
+	at := reset(q)
+	if form == "epoch" {
+		at += now.Unix()
+	}
+	h.Set("X-RateLimit-Limit", k.answers.limits[k.taken.By])
+	k.text = strconv.AppendInt(k.text[:0], q.Remaining, 10)
+	h.Set("X-RateLimit-Remaining", h.Own(k.text))
+	k.text = strconv.AppendInt(k.text[:0], at, 10)
+	h.Set("X-RateLimit-Reset", h.Own(k.text))
+}
+
+func reset(q store.Quota) int64 {
+	if q.Remaining == 0 {
+		return seconds(q.Retry)
+	}
+	return seconds(q.Full)
 }
 
 // seconds rounds up: who waits that long has waited long enough.

@@ -11,16 +11,50 @@ import (
 
 // Config is the rate_limit section of a route.
 type Config struct {
-	Requests int           `yaml:"requests" required:"true" min:"1" doc:"requests let through per window, on average"`
-	Window   time.Duration `yaml:"window" default:"1m" doc:"the stretch of time that requests counts for"`
-	Burst    int           `yaml:"burst" min:"0" doc:"requests let through at once; 0 means as many as requests"`
+	Requests  int           `yaml:"requests" min:"1" doc:"requests let through per window; this or limits"`
+	Window    time.Duration `yaml:"window" default:"1m" doc:"the stretch of time that requests counts for"`
+	Burst     int           `yaml:"burst" min:"0" doc:"gcra only: requests let through at once; 0 means as many as requests"`
+	Limits    []Window      `yaml:"limits" doc:"several limits at once, up to 6: a request must pass all of them, and one that is refused counts for none"`
+	Algorithm string        `yaml:"algorithm" enum:"gcra,sliding_window,fixed_window" default:"gcra" doc:"gcra: a steady rate with room for a burst, as a token bucket; sliding_window: at most requests in any stretch of window, given back up to a sixteenth of it late; fixed_window: at most requests per minute, hour … of the clock (UTC), so up to twice that around its edge"`
 
-	Key []string `yaml:"key" listify:"true" default:"address" doc:"whom to count: address, consumer, subject (issuer and subject of the user), claim:<dotted path>, route, header:<name>; several together make one key. A part that a request lacks counts as its address"`
+	Key        []string       `yaml:"key" listify:"true" default:"address" doc:"whom to count: address, consumer, subject (issuer and subject of the user), peer (a mesh caller's SPIFFE ID), claim:<dotted path>, route, header:<name>, path_param:<name>; several together make one key. A part that a request lacks counts as its address"`
+	Cost       int            `yaml:"cost" default:"1" min:"1" doc:"what a request counts for"`
+	MethodCost map[string]int `yaml:"method_cost" min:"1" doc:"what a request of such a method counts for, instead of cost" example:"{POST: 5}"`
+	Overrides  *Overrides     `yaml:"overrides" doc:"other limits for some consumers; each such limit has counts of its own"`
+
+	Store        string        `yaml:"store" enum:"memory,redis" default:"memory" doc:"where counts are kept: memory is this process alone, redis is all that use the same Redis with the same settings"`
+	Redis        string        `yaml:"redis" default:"default" doc:"which connection of the section redis"`
+	OnStoreError string        `yaml:"on_store_error" enum:"local,open,closed" doc:"while Redis cannot say. local: this process counts in memory, by the same settings, for itself; open: every request is let through; closed: every request is refused with 503. Must be said with store: redis"`
+	Lease        int           `yaml:"lease" min:"0" max:"100000" doc:"permits of one key in demand that a process takes from Redis at once, so that Redis is not asked each time. n processes may let n·(lease−1) more through than the limit says; 1 is exact. 0 means a hundredth of the smallest limit, 1 to 100"`
+	LeaseTime    time.Duration `yaml:"lease_time" default:"1s" min:"10ms" max:"1m" doc:"permits not used within this are lost"`
 
 	IPv6Prefix int    `yaml:"ipv6_prefix" default:"64" min:"32" max:"128" doc:"IPv6 addresses that agree in this many bits are one client"`
 	Name       string `yaml:"name" doc:"rate_limit filters of one name and the same settings share their counts across routes; without a name each route counts for itself. Shown to clients in RateLimit-Policy"`
 	Headers    *bool  `yaml:"headers" default:"true" doc:"tell clients by RateLimit and RateLimit-Policy"`
-	MaxKeys    int    `yaml:"max_keys" default:"1000000" min:"1" doc:"keys remembered at most, about 80 bytes each; past it the limit grows stricter for keys not yet known, never laxer"`
+	Legacy     string `yaml:"legacy_headers" enum:"off,seconds,epoch" default:"off" doc:"also X-RateLimit-Limit, -Remaining and -Reset, of the limit with least left; Reset in seconds from now, or in Unix time"`
+	MaxKeys    int    `yaml:"max_keys" default:"1000000" min:"1" doc:"keys remembered at most, about 80 bytes each, 136 more for each sliding window, 400 with store: redis; past it the limit grows stricter for keys not yet known, never laxer"`
+}
+
+// Window is one of several limits.
+type Window struct {
+	Requests int           `yaml:"requests" required:"true" min:"1" doc:"requests let through per window"`
+	Window   time.Duration `yaml:"window" required:"true" doc:"the stretch of time that requests counts for" example:"1h"`
+	Burst    int           `yaml:"burst" min:"0" doc:"gcra only: requests let through at once; 0 means as many as requests"`
+}
+
+// Overrides are other limits for some consumers.
+type Overrides struct {
+	Consumers map[string]Override `yaml:"consumers" doc:"by consumer's name"`
+	Tags      map[string]Override `yaml:"tags" doc:"by a tag that consumers have, as tag=value; a consumer's own entry goes before" example:"{plan=gold: {requests: 1000}}"`
+}
+
+// Override replaces the limits for a consumer.
+type Override struct {
+	Requests  int           `yaml:"requests" min:"1" doc:"requests let through per window"`
+	Window    time.Duration `yaml:"window" doc:"the filter's own window when left out"`
+	Burst     int           `yaml:"burst" min:"0" doc:"gcra only: as above"`
+	Limits    []Window      `yaml:"limits" doc:"several limits at once"`
+	Unlimited bool          `yaml:"unlimited" doc:"no limit at all"`
 }
 
 // Kind describes the filter to the registry.
@@ -32,73 +66,86 @@ func (c *Config) fill() {
 	if c.Window == 0 {
 		c.Window = time.Minute
 	}
-	if c.Burst == 0 {
-		c.Burst = c.Requests
+	if c.Algorithm == "" {
+		c.Algorithm = string(store.GCRA)
 	}
 	if len(c.Key) == 0 {
 		c.Key = []string{"address"}
 	}
+	if c.Cost == 0 {
+		c.Cost = 1
+	}
+	if c.Store == "" {
+		c.Store = "memory"
+	}
+	if c.Redis == "" {
+		c.Redis = "default"
+	}
+	if c.LeaseTime == 0 {
+		c.LeaseTime = time.Second
+	}
 	if c.IPv6Prefix == 0 {
 		c.IPv6Prefix = 64
+	}
+	if c.Legacy == "" {
+		c.Legacy = "off"
 	}
 	if c.MaxKeys == 0 {
 		c.MaxKeys = 1_000_000
 	}
 }
 
-func build(c *Config, env *filter.Env) (any, error) {
-	conf := *c
-	conf.fill()
-	if conf.Requests < 1 {
-		return nil, filter.Errorf("requests", "found %d, want at least 1", conf.Requests)
+// check finds what the tags of Config cannot say.
+func (c *Config) check() error {
+	if c.IPv6Prefix < 32 || c.IPv6Prefix > 128 {
+		return filter.Errorf("ipv6_prefix", "found %d, want 32 to 128", c.IPv6Prefix)
 	}
-	if conf.Burst < 0 {
-		return nil, filter.Errorf("burst", "found %d, want 1 or more, or 0 for as many as requests", conf.Burst)
+	if !nameable(c.Name) {
+		return filter.Errorf("name", "found %q, want at most 64 letters, digits or any of . _ : / -", c.Name)
 	}
-	if conf.IPv6Prefix < 32 || conf.IPv6Prefix > 128 {
-		return nil, filter.Errorf("ipv6_prefix", "found %d, want 32 to 128", conf.IPv6Prefix)
+	switch {
+	case c.Store == "redis" && c.OnStoreError == "":
+		return filter.Errorf("on_store_error", "missing: say what happens while Redis cannot be asked. "+
+			"local: each process counts in memory by the same settings, so that clients get at most the limit from each; "+
+			"open: every request is let through; closed: every request is refused with 503")
+	case c.Store != "redis" && c.OnStoreError != "":
+		return filter.Errorf("on_store_error", "found %q, but counts are kept in memory: say store: redis, or leave it out", c.OnStoreError)
+	case c.Store != "redis" && c.Lease != 0:
+		return filter.Errorf("lease", "found %d, but counts are kept in memory: say store: redis, or leave it out", c.Lease)
 	}
-	if !nameable(conf.Name) {
-		return nil, filter.Errorf("name", "found %q, want at most 64 letters, digits or any of . _ : / -", conf.Name)
-	}
-	parts := make([]part, len(conf.Key))
-	for i, k := range conf.Key {
-		p, err := parsePart(k)
-		if err != nil {
-			return nil, filter.Errorf(fmt.Sprintf("key[%d]", i), "%v", err)
+	for method := range c.MethodCost {
+		if method == "" || strings.ToUpper(method) != method {
+			return filter.Errorf("method_cost", "found %q, want a method's name, which are in capitals, as POST", method)
 		}
-		parts[i] = p
 	}
-	limit := store.Limit{Requests: int64(conf.Requests), Window: conf.Window, Burst: int64(conf.Burst)}
-	name := "ratelimit/name:" + conf.Name
-	if conf.Name == "" {
-		name = "ratelimit/route:" + env.Route
+	return nil
+}
+
+// mostCost is the most that a request can count for.
+func (c *Config) mostCost() int64 {
+	most := int64(c.Cost)
+	for _, n := range c.MethodCost {
+		most = max(most, int64(n))
 	}
-	limits, err := store.Use(env.Store, name, conf.fingerprint(), func() (*store.Limits, error) {
-		return store.NewLimits(limit, conf.MaxKeys)
-	})
-	if err != nil {
-		return nil, filter.Errorf("", "%v", err)
-	}
-	f := &limiter{limits: limits, limit: limit, parts: parts, v6: conf.IPv6Prefix, by: strings.Join(conf.Key, "+")}
-	if conf.Headers == nil || *conf.Headers {
-		f.answers = newAnswers(conf.policy(), conf.Requests, conf.Window)
-	}
-	return f, nil
+	return most
 }
 
 // fingerprint is everything that decides what a count means. Headers are not
 // part of it: switching them keeps the counts.
-func (c *Config) fingerprint() string {
-	return fmt.Sprintf("%d/%v burst %d by %q v6 %d keys %d", c.Requests, c.Window, c.Burst, c.Key, c.IPv6Prefix, c.MaxKeys)
+func (c *Config) fingerprint(limits []store.Limit) string {
+	return fmt.Sprintf("%s %v by %q v6 %d", c.Algorithm, limits, c.Key, c.IPv6Prefix)
 }
 
-// policy is the name clients see. A route's own name is nobody's business.
-func (c *Config) policy() string {
-	if c.Name != "" {
+// policy is the name clients see of a limit. A route's own name is nobody's
+// business.
+func (c *Config) policy(l store.Limit, alone bool) string {
+	if c.Name != "" && alone {
 		return c.Name
 	}
-	return fmt.Sprintf("%d-per-%s-by-%s", c.Requests, short(c.Window), strings.Join(c.Key, "+"))
+	if c.Name != "" {
+		return c.Name + "-" + short(l.Window)
+	}
+	return fmt.Sprintf("%d-per-%s-by-%s", l.Requests, short(l.Window), strings.Join(c.Key, "+"))
 }
 
 // short writes 1m0s as 1m and 2h0m0s as 2h.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/filter"
 )
 
 // part is one component of a key.
@@ -24,7 +25,29 @@ const (
 	byClaim    = 'j'
 	byRoute    = 'r'
 	byHeader   = 'h'
+	byPeer     = 'p'
+	byParam    = 'm'
 )
+
+func parseParts(key []string) ([]part, error) {
+	parts := make([]part, len(key))
+	for i, k := range key {
+		p, err := parsePart(k)
+		if err != nil {
+			return nil, filter.Errorf(fmt.Sprintf("key[%d]", i), "%v", err)
+		}
+		parts[i] = p
+	}
+	return parts, nil
+}
+
+// keyed makes x's key of parts in room.
+func keyed(room []byte, parts []part, x *exchange.Exchange, v6 int) []byte {
+	for _, p := range parts {
+		room = p.appendTo(room, x, v6)
+	}
+	return room
+}
 
 func parsePart(s string) (part, error) {
 	kind, arg, _ := strings.Cut(s, ":")
@@ -38,6 +61,8 @@ func parsePart(s string) (part, error) {
 		return part{kind: bySubject}, nil
 	case "route":
 		return part{kind: byRoute}, nil
+	case "peer":
+		return part{kind: byPeer}, nil
 	}
 	// Both appear in RateLimit-Policy, a quoted string.
 	plain := arg != "" && !strings.ContainsFunc(arg, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
@@ -46,8 +71,10 @@ func parsePart(s string) (part, error) {
 		return part{byClaim, arg}, nil
 	case kind == "header" && plain:
 		return part{byHeader, arg}, nil
+	case kind == "path_param" && plain:
+		return part{byParam, arg}, nil
 	}
-	return part{}, fmt.Errorf("found %q, want address, consumer, subject, claim:<dotted path>, route or header:<name>", s)
+	return part{}, fmt.Errorf("found %q, want address, consumer, subject, peer, claim:<dotted path>, route, header:<name> or path_param:<name>", s)
 }
 
 // appendTo adds the part of x to key. Each part carries its kind and length, so
@@ -71,6 +98,11 @@ func (p part) appendTo(key []byte, x *exchange.Exchange, v6 int) []byte {
 		}
 	case byRoute:
 		key, found = append(key, x.Route...), true
+	case byPeer:
+		key, found = append(key, x.Peer.ID...), x.Peer.ID != ""
+	case byParam:
+		v := x.Param(p.arg)
+		key, found = append(key, v...), v != ""
 	case byHeader:
 		v := x.Request.Header.Joined(p.arg)
 		key, found = append(key, v...), v != ""

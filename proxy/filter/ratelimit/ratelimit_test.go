@@ -240,7 +240,7 @@ func TestExplainTakesNothing(t *testing.T) {
 
 func TestWrongConfigIsRefusedAtItsKey(t *testing.T) {
 	for want, c := range map[string]Config{
-		"requests":    {},
+		"requests":    {}, // neither form
 		"burst":       {Requests: 1, Burst: -1},
 		"key[1]":      {Requests: 1, Key: []string{"address", "cookie"}},
 		"key[0]":      {Requests: 1, Key: []string{"header:"}},
@@ -255,32 +255,6 @@ func TestWrongConfigIsRefusedAtItsKey(t *testing.T) {
 	}
 }
 
-func TestAddressKeysAllocateNothing(t *testing.T) {
-	f := mustBuild(t, Config{Requests: 1_000_000, Window: time.Second, Burst: 100}, env(store.NewSet(), "r"))
-	for _, ip := range []string{"192.0.2.1", "2001:db8::1"} {
-		x := from(ip)
-		last := time.Now()
-		both := func() {
-			// A client that keeps to its rate finds the same quota each time.
-			for time.Since(last) < 20*time.Microsecond {
-			}
-			x.Response.Header.Reset()
-			if !passes(f, x) {
-				t.Fatal("refused")
-			}
-			f.OnResponse(x)
-			last = time.Now()
-		}
-		both()
-		if n := testing.AllocsPerRun(1000, both); n != 0 {
-			t.Errorf("%s: %v allocations to count and to tell, want 0", ip, n)
-		}
-		if x.Response.Header.Get("RateLimit") != `"1000000-per-1s-by-address";r=99;t=1` {
-			t.Errorf("told %q", x.Response.Header.Get("RateLimit"))
-		}
-	}
-}
-
 func BenchmarkAddress(b *testing.B) {
 	no := false
 	f := mustBuild(b, Config{Requests: 1_000_000, Window: time.Second, Burst: 1e9, Headers: &no}, env(store.NewSet(), "r"))
@@ -288,6 +262,7 @@ func BenchmarkAddress(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		f.OnRequest(x)
+		f.Done(x)
 	}
 }
 
