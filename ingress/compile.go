@@ -86,6 +86,16 @@ func check(s *config.Snapshot) []error {
 			errs = append(errs, fmt.Errorf("%s: listener %s: address: %w", s.Pos(fmt.Sprintf("listeners[%d].address", i)), l.Name, err))
 		}
 	}
+	plaintext := slices.ContainsFunc(s.Listeners, func(l config.Listener) bool { return l.TLS == nil })
+	for i, l := range s.Listeners {
+		if l.TLS == nil {
+			continue
+		}
+		if key, err := compose.CheckEdgeTLS(l.TLS, plaintext); err != nil {
+			at := strings.TrimSuffix(fmt.Sprintf("listeners[%d].tls.%s", i, key), ".")
+			errs = append(errs, fmt.Errorf("%s: listener %s: %w", s.Pos(at), l.Name, err))
+		}
+	}
 	if err := compose.CheckAdmin(s.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
 	}

@@ -68,6 +68,21 @@ type Watched struct {
 
 	mu    sync.Mutex
 	pipes map[string]*pipe.Pipe // by listener
+	edges []*Edge
+}
+
+// Edge makes a listener's certificates known.
+func (w *Watched) Edge(e *Edge) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.edges = append(w.edges, e)
+}
+
+// edgesNow is who has been made known so far.
+func (w *Watched) edgesNow() []*Edge {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.edges)
 }
 
 // Pipe makes a listener's pipe known.
@@ -102,6 +117,9 @@ func (w *Watched) Checks() []admin.Check {
 			c.Detail += fmt.Sprintf(", last confirmed %s ago: %s", s.Age.Round(time.Second), s.Err)
 		}
 		checks = append(checks, c)
+	}
+	for _, e := range w.edgesNow() {
+		checks = append(checks, e.Checks()...)
 	}
 	return checks
 }
@@ -154,6 +172,13 @@ func (w *Watched) Gauges() error {
 		Expiry: func(emit tracing.Emit) {
 			if w.Identity != nil {
 				emit(float64(w.Identity.Status().NotAfter.Unix()), "identity")
+			}
+			ends := map[string]time.Time{}
+			for _, e := range w.edgesNow() {
+				e.ends(ends)
+			}
+			for name, notAfter := range ends {
+				emit(float64(notAfter.Unix()), name)
 			}
 		},
 		Breakers: func(emit tracing.Emit) {

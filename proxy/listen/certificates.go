@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"errors"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os"
@@ -28,14 +28,17 @@ type Pair struct {
 	Key  string // PEM
 }
 
-// Certificates are the certificates of a listener, chosen by SNI.
+// Certificates are the certificates of a listener, chosen by SNI: those of its
+// files, then those that somebody else keeps current.
 type Certificates struct {
 	pairs []Pair
+	ca    string // whose certificates clients may show; "" when they are not asked
 	log   *slog.Logger
 	cur   atomic.Pointer[certSet]
 
 	mu       sync.Mutex // one reload at a time
 	stamps   []stamp
+	managed  []*tls.Certificate
 	failed   error
 	reloads  atomic.Int64
 	failures atomic.Int64
@@ -43,18 +46,17 @@ type Certificates struct {
 
 // certSet is one generation, immutable.
 type certSet struct {
-	list     []*tls.Certificate
+	files    []*tls.Certificate
+	list     []*tls.Certificate // the files', then the managed
 	exact    map[string][]*tls.Certificate
 	wildcard map[string][]*tls.Certificate // by the part after "*."
+	clients  *x509.CertPool                // nil without a CA file
 	sum      [sha256.Size]byte
 }
 
 // NewCertificates reads every pair now. Watch keeps them current; a nil log
-// discards.
+// discards. Without pairs there is no certificate until Manage brings one.
 func NewCertificates(pairs []Pair, log *slog.Logger) (*Certificates, error) {
-	if len(pairs) == 0 {
-		return nil, errors.New("listen: no certificate: TLS needs at least one cert and key file")
-	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -94,7 +96,7 @@ func (c *Certificates) reload() error {
 	}
 	c.failed = nil
 	if set.sum != c.cur.Load().sum {
-		c.cur.Store(set)
+		c.cur.Store(set.with(c.managed))
 		c.reloads.Add(1)
 		c.log.Info("certificates reloaded", "certificates", len(set.list), "earliest_expiry", set.expiry())
 	}
@@ -135,22 +137,68 @@ type stamp struct {
 }
 
 func (c *Certificates) look() []stamp {
-	stamps := make([]stamp, 0, 2*len(c.pairs))
-	for _, p := range c.pairs {
-		for _, path := range [...]string{p.Cert, p.Key} {
-			info, err := os.Stat(path)
-			if err != nil {
-				stamps = append(stamps, stamp{})
-				continue
-			}
-			stamps = append(stamps, stamp{info.ModTime(), info.Size(), true})
+	stamps := make([]stamp, 0, 2*len(c.pairs)+1)
+	see := func(path string) {
+		info, err := os.Stat(path)
+		if err != nil {
+			stamps = append(stamps, stamp{})
+			return
 		}
+		stamps = append(stamps, stamp{info.ModTime(), info.Size(), true})
+	}
+	for _, p := range c.pairs {
+		see(p.Cert)
+		see(p.Key)
+	}
+	if c.ca != "" {
+		see(c.ca)
 	}
 	return stamps
 }
 
-// Expiry says when the first of the certificates expires.
+// Manage replaces the certificates that come from no file. Handshakes from now
+// on see them; connections stay as they are.
+func (c *Certificates) Manage(certs []*tls.Certificate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.managed = slices.Clone(certs)
+	c.cur.Store(c.cur.Load().with(c.managed))
+}
+
+// follow reads the file of the CAs that clients' certificates are checked
+// against; from now on it is kept current like the others.
+func (c *Certificates) follow(ca string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ca = ca
+	c.stamps = c.look()
+	set, err := c.read()
+	if err != nil {
+		c.ca = ""
+		return err
+	}
+	c.cur.Store(set.with(c.managed))
+	return nil
+}
+
+// Expiry says when the first of the certificates expires; zero when there is
+// none.
 func (c *Certificates) Expiry() time.Time { return c.cur.Load().expiry() }
+
+// Each calls f with the first name and the end of every certificate.
+func (c *Certificates) Each(f func(name string, notAfter time.Time)) {
+	for _, cert := range c.cur.Load().list {
+		f(nameOf(cert.Leaf), cert.Leaf.NotAfter)
+	}
+}
+
+// Err is why the files were not taken the last time they were read; nil when
+// they were.
+func (c *Certificates) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
 
 // Reloads counts reloads that changed something and those that failed.
 func (c *Certificates) Reloads() (changed, failed int64) { return c.reloads.Load(), c.failures.Load() }
@@ -184,6 +232,9 @@ func (c *Certificates) choose(hello *tls.ClientHelloInfo, strict bool) (*tls.Cer
 	if found == nil {
 		if strict {
 			return nil, fmt.Errorf("listen: no certificate for server name %q, and unknown names are refused here", hello.ServerName)
+		}
+		if len(set.list) == 0 {
+			return nil, fmt.Errorf("listen: no certificate yet, for server name %q or any other", hello.ServerName)
 		}
 		found = set.list[:1]
 	}

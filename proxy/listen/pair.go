@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,17 @@ func (c *Certificates) read() (*certSet, error) {
 		}
 		_, _ = sum.Write(content[:])
 		set.add(cert)
+	}
+	set.files = set.list
+	if c.ca != "" {
+		text, err := readFile(c.ca)
+		if err != nil {
+			return nil, fmt.Errorf("listen: client CA file: %w", err)
+		}
+		if set.clients, err = bundle(c.ca, text); err != nil {
+			return nil, err
+		}
+		_, _ = sum.Write(text)
 	}
 	sum.Sum(set.sum[:0])
 	return set, nil
@@ -84,7 +96,34 @@ func (s *certSet) add(cert *tls.Certificate) {
 	}
 }
 
+// with is the generation of the same files and other managed certificates.
+func (s *certSet) with(managed []*tls.Certificate) *certSet {
+	next := &certSet{files: s.files, sum: s.sum, clients: s.clients, exact: map[string][]*tls.Certificate{}, wildcard: map[string][]*tls.Certificate{}}
+	for _, list := range [...][]*tls.Certificate{s.files, managed} {
+		for _, cert := range list {
+			next.add(cert)
+		}
+	}
+	return next
+}
+
+// nameOf is what a certificate is called in metrics: its first name.
+func nameOf(leaf *x509.Certificate) string {
+	switch {
+	case len(leaf.DNSNames) > 0:
+		return strings.ToLower(leaf.DNSNames[0])
+	case len(leaf.IPAddresses) > 0:
+		return leaf.IPAddresses[0].String()
+	case len(leaf.URIs) > 0:
+		return leaf.URIs[0].String()
+	}
+	return leaf.Subject.CommonName
+}
+
 func (s *certSet) expiry() time.Time {
+	if len(s.list) == 0 {
+		return time.Time{}
+	}
 	first := s.list[0].Leaf.NotAfter
 	for _, cert := range s.list[1:] {
 		if cert.Leaf.NotAfter.Before(first) {
@@ -95,13 +134,24 @@ func (s *certSet) expiry() time.Time {
 }
 
 // bundle reads the CA certificates clients are checked against.
-func bundle(path string) (*x509.CertPool, error) {
-	pem, err := readFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("listen: client CA file: %w", err)
+func bundle(path string, text []byte) (*x509.CertPool, error) {
+	pool, n := x509.NewCertPool(), 0
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("listen: client CA file %s: certificate %d: %w", path, n+1, err)
+		}
+		pool.AddCert(cert)
+		n++
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
+	if n == 0 {
 		return nil, fmt.Errorf("listen: client CA file %s: expected at least one PEM certificate, found none", path)
 	}
 	return pool, nil

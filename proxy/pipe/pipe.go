@@ -29,6 +29,10 @@ type Config struct {
 	Trusted   Prefixes   // whose forwarding headers count
 	Observers []Observer // in this order; End in reverse
 	Log       *slog.Logger
+
+	// Challenge answers what an ACME server asks under ChallengePath, before
+	// anything is routed. It may read a file. Nil answers nothing.
+	Challenge func(host, path string) (body string, ok bool)
 }
 
 // Pipe serves exchanges with the live table. It is an exchange.Handler.
@@ -122,6 +126,9 @@ func (p *Pipe) stamp(x *exchange.Exchange) {
 func (p *Pipe) serve(x *exchange.Exchange, r *run) {
 	if x.Fault != nil {
 		answer(x, x.Fault)
+		return
+	}
+	if p.cfg.Challenge != nil && p.challenge(x) {
 		return
 	}
 	if r.table = p.live.Acquire(); r.table == nil {
