@@ -119,7 +119,7 @@ func (i *issuer) accountKey() string {
 
 // account is the one in the directory, or a new one.
 func (i *issuer) account(ctx context.Context, client *acmez.Client) (acme.Account, error) {
-	const lock = "lintel_account"
+	const lock = "account"
 	if err := i.storage.Lock(ctx, lock); err != nil {
 		return acme.Account{}, err
 	}

@@ -70,7 +70,7 @@ func (m *Manager) step(ctx context.Context, d *domain) {
 // share the directory are kept out meanwhile, and what they have obtained before
 // is taken.
 func (m *Manager) obtain(ctx context.Context, d *domain) error {
-	lock := "lintel_tend_" + d.name
+	lock := "tend_" + d.name
 	if err := m.storage.Lock(ctx, lock); err != nil {
 		return err
 	}
