@@ -44,7 +44,7 @@ type ListenerTLS struct {
 	MinVersion   string        `yaml:"min_version" enum:"1.2,1.3" default:"1.2" doc:"Lowest TLS version."`
 	StrictSNI    bool          `yaml:"strict_sni" doc:"Refuse handshakes for names that no certificate covers."`
 	ClientCA     string        `yaml:"client_ca" doc:"PEM file of CAs for client certificates. Reloaded when it changes."`
-	ClientAuth   string        `yaml:"client_auth" enum:"none,request,require" default:"none" doc:"Whether clients must show a certificate: request checks one that is shown, require wants one. Sessions are not resumed then."`
+	ClientAuth   string        `yaml:"client_auth" enum:"none,request,require" default:"none" doc:"Whether clients must show a certificate: request checks one that is shown, require wants one."`
 }
 
 // ListenerACME is where certificates are obtained (RFC 8555).

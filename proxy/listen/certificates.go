@@ -32,9 +32,10 @@ type Pair struct {
 // files, then those that somebody else keeps current.
 type Certificates struct {
 	pairs []Pair
-	ca    string // whose certificates clients may show; "" when they are not asked
 	log   *slog.Logger
 	cur   atomic.Pointer[certSet]
+
+	clientCA string // PEM file of CAs for client certificates, "" when none are asked for
 
 	mu       sync.Mutex // one reload at a time
 	stamps   []stamp
@@ -50,7 +51,8 @@ type certSet struct {
 	list     []*tls.Certificate // the files', then the managed
 	exact    map[string][]*tls.Certificate
 	wildcard map[string][]*tls.Certificate // by the part after "*."
-	clients  *x509.CertPool                // nil without a CA file
+	clients  *x509.CertPool                // CAs of client certificates
+	trust    [sha256.Size]byte             // over the file they are from
 	sum      [sha256.Size]byte
 }
 
@@ -138,7 +140,7 @@ type stamp struct {
 
 func (c *Certificates) look() []stamp {
 	stamps := make([]stamp, 0, 2*len(c.pairs)+1)
-	see := func(path string) {
+	add := func(path string) {
 		info, err := os.Stat(path)
 		if err != nil {
 			stamps = append(stamps, stamp{})
@@ -147,11 +149,11 @@ func (c *Certificates) look() []stamp {
 		stamps = append(stamps, stamp{info.ModTime(), info.Size(), true})
 	}
 	for _, p := range c.pairs {
-		see(p.Cert)
-		see(p.Key)
+		add(p.Cert)
+		add(p.Key)
 	}
-	if c.ca != "" {
-		see(c.ca)
+	if c.clientCA != "" {
+		add(c.clientCA)
 	}
 	return stamps
 }
@@ -163,22 +165,6 @@ func (c *Certificates) Manage(certs []*tls.Certificate) {
 	defer c.mu.Unlock()
 	c.managed = slices.Clone(certs)
 	c.cur.Store(c.cur.Load().with(c.managed))
-}
-
-// follow reads the file of the CAs that clients' certificates are checked
-// against; from now on it is kept current like the others.
-func (c *Certificates) follow(ca string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ca = ca
-	c.stamps = c.look()
-	set, err := c.read()
-	if err != nil {
-		c.ca = ""
-		return err
-	}
-	c.cur.Store(set.with(c.managed))
-	return nil
 }
 
 // Expiry says when the first of the certificates expires; zero when there is

@@ -227,7 +227,7 @@ func TestBadFilesAreRefusedClearly(t *testing.T) {
 func TestTLSTerms(t *testing.T) {
 	dir := t.TempDir()
 	site, friend, stranger := issue(t, dir, "site", later, "a.example"), issue(t, dir, "friend", later, "f"), issue(t, dir, "stranger", later, "s")
-	load := func(p Pair) []tls.Certificate {
+	load := func(p Pair) []tls.Certificate { // as a list
 		c, err := tls.LoadX509KeyPair(p.Cert, p.Key)
 		if err != nil {
 			t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -25,15 +24,12 @@ func (c *Certificates) read() (*certSet, error) {
 		set.add(cert)
 	}
 	set.files = set.list
-	if c.ca != "" {
-		text, err := readFile(c.ca)
-		if err != nil {
-			return nil, fmt.Errorf("listen: client CA file: %w", err)
-		}
-		if set.clients, err = bundle(c.ca, text); err != nil {
+	if c.clientCA != "" {
+		var err error
+		if set.clients, set.trust, err = bundle(c.clientCA); err != nil {
 			return nil, err
 		}
-		_, _ = sum.Write(text)
+		_, _ = sum.Write(set.trust[:])
 	}
 	sum.Sum(set.sum[:0])
 	return set, nil
@@ -98,7 +94,8 @@ func (s *certSet) add(cert *tls.Certificate) {
 
 // with is the generation of the same files and other managed certificates.
 func (s *certSet) with(managed []*tls.Certificate) *certSet {
-	next := &certSet{files: s.files, sum: s.sum, clients: s.clients, exact: map[string][]*tls.Certificate{}, wildcard: map[string][]*tls.Certificate{}}
+	next := &certSet{files: s.files, sum: s.sum, clients: s.clients, trust: s.trust,
+		exact: map[string][]*tls.Certificate{}, wildcard: map[string][]*tls.Certificate{}}
 	for _, list := range [...][]*tls.Certificate{s.files, managed} {
 		for _, cert := range list {
 			next.add(cert)
@@ -133,26 +130,16 @@ func (s *certSet) expiry() time.Time {
 	return first
 }
 
-// bundle reads the CA certificates clients are checked against.
-func bundle(path string, text []byte) (*x509.CertPool, error) {
-	pool, n := x509.NewCertPool(), 0
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("listen: client CA file %s: certificate %d: %w", path, n+1, err)
-		}
-		pool.AddCert(cert)
-		n++
+// bundle reads the CA certificates clients are checked against; sum identifies
+// them.
+func bundle(path string) (pool *x509.CertPool, sum [sha256.Size]byte, err error) {
+	pem, err := readFile(path)
+	if err != nil {
+		return nil, sum, fmt.Errorf("listen: client CA file: %w", err)
 	}
-	if n == 0 {
-		return nil, fmt.Errorf("listen: client CA file %s: expected at least one PEM certificate, found none", path)
+	pool = x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, sum, fmt.Errorf("listen: client CA file %s: expected at least one PEM certificate, found none", path)
 	}
-	return pool, nil
+	return pool, sha256.Sum256(pem), nil
 }
