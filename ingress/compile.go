@@ -113,12 +113,15 @@ func (c *compiler) route(s *config.Snapshot, i int, lease *store.Lease) (route.R
 	if err := paths(cfg, &r, fail); err != nil {
 		return r, err
 	}
-	chain, err := c.chain(s, cfg, fail)
+	chain, from, err := c.chain(s, cfg, fail)
 	if err != nil {
 		return r, err
 	}
 	if r.Filters, err = compose.Filters(c.registry, chain, compose.Env(lease, c.log, cfg.Name, s.Consumers)); err != nil {
 		return r, err
+	}
+	for i := range r.Filters {
+		r.Filters[i].Policy = from[i]
 	}
 	if err := actions(cfg, &r, fail); err != nil || cfg.Service == "" {
 		return r, err
@@ -148,17 +151,18 @@ func (c *compiler) route(s *config.Snapshot, i int, lease *store.Lease) (route.R
 
 type failure func(key, format string, args ...any) error
 
-// chain joins the route's policies and its own filters.
-func (c *compiler) chain(s *config.Snapshot, cfg *config.Route, fail failure) ([]config.Filter, error) {
-	var chain []config.Filter
+// chain joins the route's policies and its own filters; from names the policy
+// each comes from.
+func (c *compiler) chain(s *config.Snapshot, cfg *config.Route, fail failure) (chain []config.Filter, from []string, err error) {
 	for _, name := range cfg.Policies {
 		p, ok := s.Policies[name]
 		if !ok {
-			return nil, fail("policies", "policy %q does not exist", name)
+			return nil, nil, fail("policies", "policy %q does not exist", name)
 		}
 		chain = append(chain, p...)
+		from = append(from, slices.Repeat([]string{name}, len(p))...)
 	}
-	return append(chain, cfg.Filters...), nil
+	return append(chain, cfg.Filters...), append(from, make([]string, len(cfg.Filters))...), nil
 }
 
 func actions(cfg *config.Route, r *route.Route, fail failure) error {

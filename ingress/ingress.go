@@ -123,11 +123,14 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 
 // sources is what the admin API shows of an ingress.
 func (g *Ingress) sources() admin.Sources {
-	first := g.opts.Snapshot.Listeners[0]
 	return admin.Sources{Ready: g.watched.Checks, Config: g.watched.Config, Services: g.watched.Services, Connections: g.watched.Connections,
 		Routes: func() any { return compose.Routes(g.live.Acquire()) },
 		Explain: func(r admin.ExplainRequest) (any, error) {
-			return compose.Explain(g.live.Acquire(), first.Name, compose.PathMode(first.Path), r)
+			in, err := compose.EdgeEntrance(g.opts.Snapshot.Listeners, r)
+			if err != nil {
+				return nil, err
+			}
+			return compose.Explain(g.live.Acquire(), in, r)
 		},
 		Drain: g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
 }

@@ -13,7 +13,6 @@ import (
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
-	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/tracing"
@@ -228,22 +227,6 @@ func Routes(t *route.Table) any {
 		out = append(out, l)
 	}
 	return out
-}
-
-// Explain runs a request of the admin API through a live table.
-func Explain(t *route.Table, listener string, mode route.Mode, r admin.ExplainRequest) (any, error) {
-	if t == nil {
-		return nil, fmt.Errorf("no table is in force yet")
-	}
-	defer t.Release()
-	x := &exchange.Exchange{Shadow: true}
-	x.Client.Listener = listener
-	x.Request.Method, x.Request.Scheme, x.Request.Authority = r.Method, r.Scheme, r.Host
-	x.Request.Path, x.Request.Query = r.Path, r.Query
-	for _, f := range r.Header {
-		x.Request.Header.Add(f.Name, f.Value)
-	}
-	return t.Explain(x, mode), nil
 }
 
 // Status is the state of every live cluster, for the admin API and metrics.

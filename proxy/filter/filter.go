@@ -56,12 +56,20 @@ type (
 	Explainer interface {
 		Explain() string
 	}
+	// Accounter says in one line, for explain, what it found in x that its
+	// verdict rests on. It is asked right after OnRequest, in the same slot, and
+	// repeats no credential. A filter without it is explained by its verdict and
+	// by what it has changed.
+	Accounter interface {
+		Account(x *exchange.Exchange) string
+	}
 )
 
 // Instance is a built filter, its methods looked up once.
 type Instance struct {
 	Kind     string
 	Pos      string // file:line of its config
+	Policy   string // the named chain it comes from, "" when the route's own
 	Filter   any
 	Request  RequestFilter
 	Response ResponseFilter

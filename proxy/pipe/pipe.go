@@ -103,10 +103,7 @@ func (p *Pipe) Serve(x *exchange.Exchange) {
 			p.stamp(x)
 		}
 	}()
-	// First of all, so that no name which Lintel adds later can be taken off
-	// again by the client's nominating it.
-	dropConnection(&x.Request.Header, true)
-	x.ClientIP = p.cfg.Trusted.client(x)
+	Arrive(x, p.cfg.Trusted)
 	for _, o := range p.cfg.Observers {
 		r.begun++
 		o.Begin(x)
@@ -114,6 +111,15 @@ func (p *Pipe) Serve(x *exchange.Exchange) {
 	p.serve(x, r)
 	leaving(x)
 	p.stamp(x)
+}
+
+// Arrive does what comes before anything looks at a request: what belongs to the
+// connection is taken off, and the client's address is found.
+func Arrive(x *exchange.Exchange, trusted Prefixes) {
+	// First of all, so that no name which Lintel adds later can be taken off
+	// again by the client's nominating it.
+	dropConnection(&x.Request.Header, true)
+	x.ClientIP = trusted.client(x)
 }
 
 // stamp tells a client of the edge the id by which to ask about this exchange.
