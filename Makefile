@@ -14,7 +14,7 @@ FUZZTIME ?= 30s
 TAGS := poison,watchdog
 SOAK ?= 10m
 
-.PHONY: build test race fuzz bench microbench lint demo tools soak
+.PHONY: build test race fuzz bench microbench lint demo tools soak testssl
 
 build: ## bin/lintel
 	CGO_ENABLED=0 go build -trimpath -o bin/lintel ./cmd/lintel
@@ -49,6 +49,9 @@ lint: $(STATICCHECK) ## vet and staticcheck
 
 demo: ## an ingress and three services with sidecars, nothing else needed
 	go run ./cmd/lintel demo
+
+testssl: ## testssl.sh (Debian, Ubuntu: apt-get install testssl.sh) looks at an edge: about a minute
+	go test -tags $(TAGS),testssl -run TestTestssl -timeout 10m -count 1 ./test/ops
 
 soak: tools ## clients that do all sorts of things for SOAK, then the whole-system tests over and over for as long
 	LINTEL_SOAK=$(SOAK) go test -race -tags $(TAGS) -run TestSoak -timeout 0 ./proxy/http1
