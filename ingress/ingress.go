@@ -94,6 +94,7 @@ func Start(ctx context.Context, o Options) (g *Ingress, err error) {
 	if err = g.listen(ctx, s); err != nil {
 		return g, err
 	}
+	g.watched.Open()
 	return g, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lintel.dev/lintel/admin"
@@ -68,7 +69,11 @@ type Watched struct {
 	mu    sync.Mutex
 	pipes map[string]*pipe.Pipe // by listener
 	edges []*Edge
+	open  atomic.Bool
 }
+
+// Open says that every listener accepts. Until then the process is not ready.
+func (w *Watched) Open() { w.open.Store(true) }
 
 // Edge makes a listener's certificates known.
 func (w *Watched) Edge(e *Edge) {
@@ -100,7 +105,7 @@ func (w *Watched) Checks() []admin.Check {
 	if !conf.OK {
 		conf.Detail = "the newest file is not valid, the one before is in force: " + w.Reloader.Err()
 	}
-	checks := []admin.Check{conf}
+	checks := []admin.Check{conf, {Name: "listeners", Required: true, OK: w.open.Load()}}
 	if w.Identity != nil {
 		st := w.Identity.Status()
 		c := admin.Check{Name: "identity", Required: true, OK: time.Now().Before(st.NotAfter),
