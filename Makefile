@@ -3,9 +3,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-# Where tests look for the real Consul: os.UserCacheDir()/lintel.
+# Where tests look for the real Consul and the ACME server: os.UserCacheDir()/lintel.
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(if $(filter Darwin,$(shell uname -s)),$(HOME)/Library/Caches,$(HOME)/.cache))/lintel
 CONSUL := $(CACHE)/consul-1.19.2
+PEBBLE := $(CACHE)/pebble-v2.10.1
 STATICCHECK := $(CACHE)/staticcheck-v0.8.2
 FUZZTIME ?= 30s
 # poison overwrites released read buffers: who kept a view into one is found out.
@@ -13,7 +14,7 @@ FUZZTIME ?= 30s
 TAGS := poison,watchdog
 SOAK ?= 10m
 
-.PHONY: build test race fuzz bench microbench lint demo tools soak
+.PHONY: build test race fuzz bench microbench lint demo tools soak testssl
 
 build: ## bin/lintel
 	CGO_ENABLED=0 go build -trimpath -o bin/lintel ./cmd/lintel
@@ -49,18 +50,26 @@ lint: $(STATICCHECK) ## vet and staticcheck
 demo: ## an ingress and three services with sidecars, nothing else needed
 	go run ./cmd/lintel demo
 
+testssl: ## testssl.sh (Debian, Ubuntu: apt-get install testssl.sh) looks at an edge: about a minute
+	go test -tags $(TAGS),testssl -run TestTestssl -timeout 10m -count 1 ./test/ops
+
 soak: tools ## clients that do all sorts of things for SOAK, then the whole-system tests over and over for as long
 	LINTEL_SOAK=$(SOAK) go test -race -tags $(TAGS) -run TestSoak -timeout 0 ./proxy/http1
 	@end=$$((SECONDS + $$(echo $(SOAK) | sed 's/m$$/*60/; s/h$$/*3600/; s/s$$//'))); \
 	  while [ $$SECONDS -lt $$end ]; do go test -race -tags $(TAGS) -count 1 -timeout 20m ./test/...; done
 
-tools: $(CONSUL) ## the real Consul and a check for the real Redis, which tests need
+tools: $(CONSUL) $(PEBBLE) ## the real Consul, an ACME server and a check for the real Redis, which tests need
 	@command -v redis-server >/dev/null || { echo "redis-server is missing: tests run on a real one. Debian, Ubuntu: apt-get install redis-server" >&2; exit 1; }
 
 $(CONSUL):
 	@echo "Building Consul 1.19.2 for the tests: about five minutes on two cores, once, kept in $(CACHE)."
 	@mkdir -p "$(CACHE)"
 	cd test/tools && CGO_ENABLED=0 go build -trimpath -o "$@.tmp" github.com/hashicorp/consul
+	@mv "$@.tmp" "$@"
+
+$(PEBBLE):
+	@mkdir -p "$(CACHE)"
+	cd test/tools/pebble && CGO_ENABLED=0 go build -trimpath -o "$@.tmp" github.com/letsencrypt/pebble/v2/cmd/pebble
 	@mv "$@.tmp" "$@"
 
 $(STATICCHECK):

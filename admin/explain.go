@@ -1,15 +1,26 @@
 package admin
 
 import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
 )
 
-const maxExplainFields = 100
+const (
+	maxExplainFields = 100
+	maxExplanation   = 4 << 20 // bytes: thousands of routes
+)
 
 // explain runs a described request through the live table.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
@@ -22,7 +33,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "bad-explain", "The query is not well formed: "+err.Error())
 		return
 	}
-	req, err := readExplain(values)
+	req, err := ReadExplain(values)
 	if err != nil {
 		problem(w, http.StatusBadRequest, "bad-explain", err.Error())
 		return
@@ -35,9 +46,10 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, http.StatusOK, v)
 }
 
-// readExplain checks what an engine would have checked of a real request.
-func readExplain(v url.Values) (ExplainRequest, error) {
-	req := ExplainRequest{Method: v.Get("method"), Scheme: v.Get("scheme"), Host: v.Get("host")}
+// ReadExplain reads the parameters of /explain, and checks what an engine would
+// have checked of a real request.
+func ReadExplain(v url.Values) (ExplainRequest, error) {
+	req := ExplainRequest{Method: v.Get("method"), Scheme: v.Get("scheme"), Host: v.Get("host"), Listener: v.Get("listener"), Peer: v.Get("peer")}
 	if req.Method == "" {
 		req.Method = http.MethodGet
 	}
@@ -45,9 +57,7 @@ func readExplain(v url.Values) (ExplainRequest, error) {
 		return req, fmt.Errorf("method is %q, it must be a token such as GET", req.Method)
 	}
 	switch req.Scheme {
-	case "":
-		req.Scheme = "https"
-	case "http", "https":
+	case "", "http", "https":
 	default:
 		return req, fmt.Errorf("scheme is %q, it must be http or https", req.Scheme)
 	}
@@ -74,5 +84,67 @@ func readExplain(v url.Values) (ExplainRequest, error) {
 		}
 		req.Header = append(req.Header, Field{name, value})
 	}
-	return req, nil
+	return req, readClient(v, &req)
+}
+
+// readClient reads who the connection comes from.
+func readClient(v url.Values, req *ExplainRequest) (err error) {
+	if ip := v.Get("client_ip"); ip != "" {
+		if req.ClientIP, err = netip.ParseAddr(ip); err != nil {
+			return fmt.Errorf("client_ip is %q, it must be an IP address", ip)
+		}
+	}
+	if req.Peer != "" && !strings.HasPrefix(req.Peer, "spiffe://") {
+		return fmt.Errorf("peer is %q, it must be a SPIFFE ID as spiffe://example.org/svc/orders", req.Peer)
+	}
+	for rest := []byte(v.Get("client_cert")); len(rest) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" { // a key beside it is none of ours
+			continue
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return fmt.Errorf("client_cert: %w", err)
+		}
+		req.ClientCert = append(req.ClientCert, cert)
+	}
+	if v.Get("client_cert") != "" && req.ClientCert == nil {
+		return errors.New("client_cert holds no PEM certificate")
+	}
+	return nil
+}
+
+// Explain asks /explain at addr (host:port of the API) and returns its JSON.
+func Explain(ctx context.Context, addr string, v url.Values) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/explain?"+v.Encode(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("admin: address %q: %w", addr, err)
+	}
+	transport := &http.Transport{DisableKeepAlives: true} // no proxy from the environment
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		var ue *url.Error // which repeats the URL, and what it holds
+		if errors.As(err, &ue) {
+			err = ue.Err
+		}
+		return nil, fmt.Errorf("admin: is Lintel running with its admin API at %s? %w", addr, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxExplanation))
+	if err != nil {
+		return nil, fmt.Errorf("admin: %s: %w", addr, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var p struct{ Detail, Title string }
+		if json.Unmarshal(body, &p) == nil && p.Detail+p.Title != "" {
+			return nil, fmt.Errorf("admin: %s: %s", addr, cmp.Or(p.Detail, p.Title))
+		}
+		return nil, fmt.Errorf("admin: %s answered %s", addr, resp.Status)
+	}
+	return body, nil
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"strings"
@@ -81,12 +82,14 @@ func TestExplain(t *testing.T) {
 		return map[string]string{"route": "orders"}, nil
 	}})
 	base := "http://" + s.Addr().String() + "/explain?"
-	q := url.Values{"method": {"POST"}, "host": {"shop.example"}, "path": {"/a%2Fb?c=d"}, "header": {"X-A: 1", "Accept:"}}
+	q := url.Values{"method": {"POST"}, "host": {"shop.example"}, "path": {"/a%2Fb?c=d"}, "header": {"X-A: 1", "Accept:"},
+		"listener": {"edge"}, "client_ip": {"2001:db8::1"}, "peer": {"spiffe://a.example/x"}}
 	resp, body := ask(t, "GET", base+q.Encode(), "localhost")
 	if resp.StatusCode != 200 || !strings.Contains(body, `"route": "orders"`) {
 		t.Fatalf("%d %s", resp.StatusCode, body)
 	}
-	want := ExplainRequest{"POST", "https", "shop.example", "/a%2Fb", "c=d", []Field{{"X-A", "1"}, {"Accept", ""}}}
+	want := ExplainRequest{Method: "POST", Host: "shop.example", Path: "/a%2Fb", Query: "c=d", Header: []Field{{"X-A", "1"}, {"Accept", ""}},
+		Listener: "edge", ClientIP: netip.MustParseAddr("2001:db8::1"), Peer: "spiffe://a.example/x"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -94,6 +97,8 @@ func TestExplain(t *testing.T) {
 		{}, {"host": {"a b"}}, {"host": {"h"}, "method": {"G T"}}, {"host": {"h"}, "path": {"x"}}, {"host": {"h"}, "path": {"/a b"}},
 		{"host": {"h"}, "path": {"/ä"}}, {"host": {"h"}, "scheme": {"ftp"}}, {"host": {"h"}, "header": {"no colon"}},
 		{"host": {"h"}, "header": {"A: x\r\nB: y"}}, {"host": {"h"}, "header": make([]string, 101)},
+		{"host": {"h"}, "client_ip": {"1.2.3"}}, {"host": {"h"}, "peer": {"ada"}}, {"host": {"h"}, "client_cert": {"none"}},
+		{"host": {"h"}, "client_cert": {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}},
 	} {
 		resp, body := ask(t, "GET", base+bad.Encode(), "localhost")
 		wantProblem(t, resp, body, 400)
@@ -117,7 +122,7 @@ func FuzzExplain(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r, err := readExplain(v)
+		r, err := ReadExplain(v)
 		if err != nil {
 			return
 		}

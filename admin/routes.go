@@ -78,7 +78,7 @@ GET  /config        the configuration in force, without secrets
 GET  /routes        the routes in matching order
 GET  /services      services, their endpoints and breakers
 GET  /connections   open connections
-GET  /explain       ?method=&host=&path=&header=Name:value&scheme=: what would happen to a request
+GET  /explain       ?method=&host=&path=&header=Name:value&scheme=&listener=&client_ip=&peer=&client_cert=: what would happen to a request
 POST /drain         stop taking traffic and finish what is in flight
 POST /reload        read the configuration again
 GET  /.well-known/jwks.json   keys of those who mint Txn-Tokens

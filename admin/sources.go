@@ -1,6 +1,10 @@
 package admin
 
-import "net/http"
+import (
+	"crypto/x509"
+	"net/http"
+	"net/netip"
+)
 
 // Check is one thing that readiness looks at.
 type Check struct {
@@ -19,12 +23,16 @@ type Field struct {
 // ExplainRequest is the request that explain runs through the live table
 // without forwarding it.
 type ExplainRequest struct {
-	Method string
-	Scheme string // "http" or "https"
-	Host   string
-	Path   string // escaped, without query
-	Query  string // without "?"
-	Header []Field
+	Method     string
+	Scheme     string // "http", "https", or "" for what the listener speaks
+	Host       string
+	Path       string // escaped, without query
+	Query      string // without "?"
+	Header     []Field
+	Listener   string     // it comes in on; "" for the first that fits
+	ClientIP   netip.Addr // of the connection; the zero Addr for 127.0.0.1
+	Peer       string     // the SPIFFE ID that the connection proves; "" for none
+	ClientCert []*x509.Certificate
 }
 
 // Sources are the rooms that admin asks. They are called from any goroutine,

@@ -40,11 +40,28 @@ type Listener struct {
 
 // ListenerTLS is TLS at the edge.
 type ListenerTLS struct {
-	Certificates []Certificate `yaml:"certificates" required:"true" doc:"Chosen by SNI; the first is the default. Files are reloaded when they change."`
+	Certificates []Certificate `yaml:"certificates" doc:"Chosen by SNI; the first is the default. Files are reloaded when they change. Needed unless acme is given."`
+	ACME         *ListenerACME `yaml:"acme" doc:"Certificates from an ACME server, besides those of files."`
 	MinVersion   string        `yaml:"min_version" enum:"1.2,1.3" default:"1.2" doc:"Lowest TLS version."`
 	StrictSNI    bool          `yaml:"strict_sni" doc:"Refuse handshakes for names that no certificate covers."`
-	ClientCA     string        `yaml:"client_ca" doc:"PEM file of CAs for client certificates."`
-	ClientAuth   string        `yaml:"client_auth" enum:"none,request,require" default:"none" doc:"Whether clients must show a certificate."`
+	ClientCA     string        `yaml:"client_ca" doc:"PEM file of CAs for client certificates. Reloaded when it changes."`
+	ClientAuth   string        `yaml:"client_auth" enum:"none,request,require" default:"none" doc:"Whether clients must show a certificate: request checks one that is shown, require wants one."`
+}
+
+// ListenerACME is where certificates are obtained (RFC 8555).
+type ListenerACME struct {
+	Domains    []string    `yaml:"domains" required:"true" listify:"true" doc:"Host names; each gets a certificate of its own (P-256)." example:"[example.com, www.example.com]"`
+	Email      string      `yaml:"email" doc:"Where the CA may write to."`
+	CA         string      `yaml:"ca" default:"https://acme-v02.api.letsencrypt.org/directory" doc:"The CA's ACME directory; Let's Encrypt by default."`
+	CARoot     string      `yaml:"ca_root" doc:"PEM file of the roots that a private CA's own HTTPS is checked against; the system's when empty."`
+	Challenges []string    `yaml:"challenges" enum:"tls-alpn-01,http-01" default:"[tls-alpn-01, http-01]" doc:"How control of a name is shown: tls-alpn-01 on this listener, which the CA reaches as port 443; http-01 on the plaintext listeners, of which it reaches one as port 80. http-01 is left out when there is none."`
+	Storage    ACMEStorage `yaml:"storage" doc:"Where the account, certificates and keys are kept."`
+	Agreed     bool        `yaml:"agreed" required:"true" doc:"Must be true: you have read and accept the CA's terms of service."`
+}
+
+// ACMEStorage is where certificates survive a restart.
+type ACMEStorage struct {
+	Dir string `yaml:"dir" default:"/var/lib/lintel/acme" doc:"Folder; several processes may share it, and then order each certificate once and answer each other's challenges."`
 }
 
 // Certificate is a certificate chain and its key.

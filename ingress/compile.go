@@ -92,6 +92,16 @@ func check(s *config.Snapshot) []error {
 			errs = append(errs, fmt.Errorf("%s: listener %s: address: %w", s.Pos(fmt.Sprintf("listeners[%d].address", i)), l.Name, err))
 		}
 	}
+	plaintext := slices.ContainsFunc(s.Listeners, func(l config.Listener) bool { return l.TLS == nil })
+	for i, l := range s.Listeners {
+		if l.TLS == nil {
+			continue
+		}
+		if key, err := compose.CheckEdgeTLS(l.TLS, plaintext); err != nil {
+			at := strings.TrimSuffix(fmt.Sprintf("listeners[%d].tls.%s", i, key), ".")
+			errs = append(errs, fmt.Errorf("%s: listener %s: %w", s.Pos(at), l.Name, err))
+		}
+	}
 	if err := compose.CheckAdmin(s.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
 	}
@@ -109,7 +119,7 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 	if err := paths(cfg, &r, fail); err != nil {
 		return r, err
 	}
-	chain, err := c.chain(s, cfg, fail)
+	chain, from, err := c.chain(s, cfg, fail)
 	if err != nil {
 		return r, err
 	}
@@ -120,6 +130,9 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 	env.Redis = c.redis.For(lease, s)
 	if r.Filters, err = compose.Filters(c.registry, chain, env); err != nil {
 		return r, err
+	}
+	for i := range r.Filters {
+		r.Filters[i].Policy = from[i]
 	}
 	if err := actions(cfg, &r, fail); err != nil || cfg.Service == "" {
 		return r, err
@@ -156,17 +169,18 @@ func certified(s *config.Snapshot, cfg *config.Route) bool {
 
 type failure func(key, format string, args ...any) error
 
-// chain joins the route's policies and its own filters.
-func (c *compiler) chain(s *config.Snapshot, cfg *config.Route, fail failure) ([]config.Filter, error) {
-	var chain []config.Filter
+// chain joins the route's policies and its own filters; from names the policy
+// each comes from.
+func (c *compiler) chain(s *config.Snapshot, cfg *config.Route, fail failure) (chain []config.Filter, from []string, err error) {
 	for _, name := range cfg.Policies {
 		p, ok := s.Policies[name]
 		if !ok {
-			return nil, fail("policies", "policy %q does not exist", name)
+			return nil, nil, fail("policies", "policy %q does not exist", name)
 		}
 		chain = append(chain, p...)
+		from = append(from, slices.Repeat([]string{name}, len(p))...)
 	}
-	return append(chain, cfg.Filters...), nil
+	return append(chain, cfg.Filters...), append(from, make([]string, len(cfg.Filters))...), nil
 }
 
 func actions(cfg *config.Route, r *route.Route, fail failure) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ type edge struct {
 	name     string
 	server   exchange.Server
 	listener net.Listener
-	certs    *listen.Certificates // nil on plaintext
+	tls      *compose.Edge // nil on plaintext
 }
 
 // Start opens everything in order: observers, discovery, identity, table,
@@ -93,6 +94,7 @@ func Start(ctx context.Context, o Options) (g *Ingress, err error) {
 	if err = g.listen(ctx, s); err != nil {
 		return g, err
 	}
+	g.watched.Open()
 	return g, nil
 }
 
@@ -122,11 +124,14 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 
 // sources is what the admin API shows of an ingress.
 func (g *Ingress) sources() admin.Sources {
-	first := g.opts.Snapshot.Listeners[0]
 	return admin.Sources{Ready: g.watched.Checks, Config: g.watched.Config, Services: g.watched.Services, Connections: g.watched.Connections,
 		Routes: func() any { return compose.Routes(g.live.Acquire()) },
 		Explain: func(r admin.ExplainRequest) (any, error) {
-			return compose.Explain(g.live.Acquire(), first.Name, compose.PathMode(first.Path), r)
+			in, err := compose.EdgeEntrance(g.opts.Snapshot.Listeners, r)
+			if err != nil {
+				return nil, err
+			}
+			return compose.Explain(g.live.Acquire(), in, r)
 		},
 		Drain: g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
 }
@@ -142,12 +147,22 @@ func (g *Ingress) awaitDiscovery(ctx context.Context, wait time.Duration) {
 }
 
 func (g *Ingress) listen(ctx context.Context, s *config.Snapshot) error {
-	for _, l := range s.Listeners {
-		e, err := g.open(ctx, l)
-		if err != nil {
-			return fmt.Errorf("ingress: listener %s: %w", l.Name, err)
+	plaintext := slices.ContainsFunc(s.Listeners, func(l config.Listener) bool { return l.TLS == nil })
+	for _, l := range s.Listeners { // certificates first: any plaintext listener answers any one's challenges
+		e := &edge{name: l.Name}
+		if l.TLS != nil {
+			var err error
+			if e.tls, err = compose.EdgeTLS(l.Name, l.TLS, plaintext, g.log); err != nil {
+				return fmt.Errorf("ingress: listener %s: %w", l.Name, err)
+			}
+			g.watched.Edge(e.tls)
 		}
 		g.servers = append(g.servers, e)
+	}
+	for i, l := range s.Listeners {
+		if err := g.open(ctx, g.servers[i], l); err != nil {
+			return fmt.Errorf("ingress: listener %s: %w", l.Name, err)
+		}
 	}
 	for _, e := range g.servers {
 		go func() {
@@ -161,26 +176,49 @@ func (g *Ingress) listen(ctx context.Context, s *config.Snapshot) error {
 	return nil
 }
 
-func (g *Ingress) open(ctx context.Context, l config.Listener) (*edge, error) {
-	e := &edge{name: l.Name}
+func (g *Ingress) open(ctx context.Context, e *edge, l config.Listener) error {
 	observers, err := g.observers.For(ctx, tracing.Edge, l.TrustedProxies)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := pipe.New(pipe.Config{Edge: true, Path: compose.PathMode(l.Path), Trusted: l.TrustedProxies, Observers: observers, Log: g.log}, &g.live)
+	conf := pipe.Config{Edge: true, Path: compose.PathMode(l.Path), Trusted: l.TrustedProxies, Observers: observers, Log: g.log}
+	if l.TLS == nil {
+		conf.Challenge = g.challenge()
+	}
+	p := pipe.New(conf, &g.live)
 	g.watched.Pipe(l.Name, p)
 	cfg := compose.Server(l.Name, l.Limits)
 	cfg.H2, cfg.H2C = l.TLS != nil, l.H2C
 	if l.TLS != nil {
-		if e.certs, cfg.TLS, err = compose.EdgeTLS(l.TLS, g.log); err != nil {
-			return nil, err
-		}
+		cfg.TLS = e.tls.Config
 	}
 	if e.server, err = compose.NewServer(cfg, p, g.log); err != nil {
-		return nil, err
+		return err
 	}
 	e.listener, err = listen.Open(l.Address)
-	return e, err
+	return err
+}
+
+// challenge answers what an ACME server asks on plaintext listeners; nil when
+// no certificate comes from one.
+func (g *Ingress) challenge() func(host, path string) (string, bool) {
+	var from []*compose.Edge
+	for _, e := range g.servers {
+		if e.tls != nil && e.tls.ACME() {
+			from = append(from, e.tls)
+		}
+	}
+	if from == nil {
+		return nil
+	}
+	return func(host, path string) (string, bool) {
+		for _, e := range from {
+			if body, ok := e.Challenge(host, path); ok {
+				return body, true
+			}
+		}
+		return "", false
+	}
 }
 
 // Addr is where a listener accepts, "" when there is none of that name.
@@ -218,8 +256,8 @@ func (g *Ingress) Run(ctx context.Context) error {
 	var following sync.WaitGroup
 	following.Go(func() { g.reloader.Follow(follow) })
 	for _, e := range g.servers {
-		if e.certs != nil {
-			following.Go(func() { e.certs.Watch(follow) })
+		if e.tls != nil {
+			following.Go(func() { e.tls.Run(follow) })
 		}
 	}
 	for running := true; running; {
@@ -231,8 +269,8 @@ func (g *Ingress) Run(ctx context.Context) error {
 		case <-g.opts.Reload:
 			_ = g.reloader.Reload() // logged and told by readyz; the old one keeps running
 			for _, e := range g.servers {
-				if e.certs != nil {
-					_ = e.certs.Reload()
+				if e.tls != nil {
+					_ = e.tls.Certs.Reload()
 				}
 			}
 		}
@@ -266,6 +304,11 @@ func (g *Ingress) release(ctx context.Context) int {
 			}
 		}
 	})
+	for _, e := range g.servers {
+		if e.tls != nil {
+			e.tls.Close()
+		}
+	}
 	g.live.Swap(nil)
 	if g.admin != nil {
 		g.admin.Close()

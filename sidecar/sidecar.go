@@ -123,6 +123,7 @@ func Start(ctx context.Context, o Options) (c *Sidecar, err error) {
 	if err = c.listen(ctx); err != nil {
 		return c, err
 	}
+	c.watched.Open()
 	return c, c.register(ctx)
 }
 

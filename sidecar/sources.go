@@ -12,7 +12,10 @@ func (c *Sidecar) sources() admin.Sources {
 			return map[string]any{"inbound": compose.Routes(c.in.Acquire()), "outbound": compose.Routes(c.out.Acquire())}
 		},
 		Explain: func(r admin.ExplainRequest) (any, error) {
-			return compose.Explain(c.out.Acquire(), outboundListener, compose.PathMode(c.cfg.Path), r)
+			if r.Peer != "" { // who proves an identity calls the app
+				return compose.Explain(c.in.Acquire(), compose.Entrance{Listener: "mesh", Path: compose.PathMode(c.cfg.Path), TLS: true}, r)
+			}
+			return compose.Explain(c.out.Acquire(), compose.Entrance{Listener: outboundListener, Path: compose.PathMode(c.cfg.Path)}, r)
 		},
 		Drain: c.Drain, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
 }

@@ -12,8 +12,6 @@ import (
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/config/compose"
 	"lintel.dev/lintel/ingress"
-	"lintel.dev/lintel/proxy/exchange"
-	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/sidecar"
 )
 
@@ -72,107 +70,6 @@ func checkSnapshot(s *config.Snapshot) error {
 		t.Release()
 	}
 	return err
-}
-
-func newExplain() *cobra.Command {
-	var file, method, host, path, listener string
-	var output outputFlag
-	var headers []string
-	c := &cobra.Command{
-		Use:   "explain",
-		Short: "Say which route a request takes, through which filters, and why not the others",
-		Example: "  lintel explain -c lintel.yaml --host api.example.com --path /orders/7\n" +
-			"  lintel explain -c lintel.yaml --method POST --path /orders -H 'X-Beta: 1' --output json",
-		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			s, err := load(file)
-			if err != nil {
-				return err
-			}
-			t, err := ingress.Check(s)
-			if err != nil {
-				return usageError{err}
-			}
-			defer t.Release()
-			x := &exchange.Exchange{Shadow: true}
-			x.Request.Method, x.Request.Authority, x.Request.Scheme = method, host, "http"
-			x.Request.Path, x.Request.Query, _ = strings.Cut(path, "?")
-			x.Client.Listener = listener
-			if listener == "" {
-				x.Client.Listener = s.Listeners[0].Name
-			}
-			for _, h := range headers {
-				name, value, ok := strings.Cut(h, ":")
-				if !ok {
-					return usageError{fmt.Errorf("-H: expected 'Name: value', found %q", h)}
-				}
-				x.Request.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
-			}
-			e := t.Explain(x, pathMode(s, x.Client.Listener))
-			if output == "json" {
-				return writeJSON(c.OutOrStdout(), e)
-			}
-			return writeExplanation(c.OutOrStdout(), e)
-		},
-	}
-	f := c.Flags()
-	f.StringVarP(&file, "config", "c", "", "configuration file (required)")
-	f.StringVar(&method, "method", "GET", "request method")
-	f.StringVar(&host, "host", "localhost", "Host of the request")
-	f.StringVar(&path, "path", "/", "path of the request, with its query if any")
-	f.StringVar(&listener, "listener", "", "listener it comes in on; the first otherwise")
-	f.StringArrayVarP(&headers, "header", "H", nil, "'Name: value'; repeatable")
-	output.register(c)
-	return c
-}
-
-func pathMode(s *config.Snapshot, listener string) route.Mode {
-	for _, l := range s.Listeners {
-		if l.Name == listener {
-			return compose.PathMode(l.Path)
-		}
-	}
-	return route.Strict
-}
-
-func writeExplanation(w io.Writer, e route.Explanation) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s%s\n", e.Method, e.Host, e.Path)
-	if e.Problem != "" {
-		fmt.Fprintf(&b, "  %d: %s\n", e.Status, e.Problem)
-	}
-	if e.Route != "" {
-		fmt.Fprintf(&b, "  route    %s (%s), matches %s\n", e.Route, e.Pos, e.Match)
-	}
-	if e.Removed > 0 {
-		fmt.Fprintf(&b, "  firewall removes %d header(s)\n", e.Removed)
-	}
-	for i, f := range e.Filters {
-		fmt.Fprintf(&b, "  filter %d %s (%s) %s\n", i+1, f.Kind, f.Pos, shorten(f.Settings))
-		if f.Verdict != "" {
-			fmt.Fprintf(&b, "           this request, without a user: %s\n", shorten(f.Verdict))
-		}
-	}
-	switch e.Action {
-	case "service":
-		fmt.Fprintf(&b, "  service  %s, as %s\n", e.Service, e.Forward)
-	case "redirect", "respond":
-		fmt.Fprintf(&b, "  %s  %d\n", e.Action, e.Status)
-	}
-	for _, o := range e.Others {
-		fmt.Fprintf(&b, "  not %s (%s): %s\n", o.Route, o.Pos, o.Why)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// shorten keeps a line readable; --output json has all of it.
-func shorten(s string) string {
-	const limit = 100
-	if r := []rune(s); len(r) > limit {
-		return string(r[:limit]) + "…"
-	}
-	return s
 }
 
 func newSchema() *cobra.Command {

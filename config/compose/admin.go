@@ -8,12 +8,12 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
-	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/tracing"
@@ -69,6 +69,25 @@ type Watched struct {
 
 	mu    sync.Mutex
 	pipes map[string]*pipe.Pipe // by listener
+	edges []*Edge
+	open  atomic.Bool
+}
+
+// Open says that every listener accepts. Until then the process is not ready.
+func (w *Watched) Open() { w.open.Store(true) }
+
+// Edge makes a listener's certificates known.
+func (w *Watched) Edge(e *Edge) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.edges = append(w.edges, e)
+}
+
+// edgesNow is who has been made known so far.
+func (w *Watched) edgesNow() []*Edge {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.edges)
 }
 
 // Pipe makes a listener's pipe known.
@@ -87,7 +106,7 @@ func (w *Watched) Checks() []admin.Check {
 	if !conf.OK {
 		conf.Detail = "the newest file is not valid, the one before is in force: " + w.Reloader.Err()
 	}
-	checks := []admin.Check{conf}
+	checks := []admin.Check{conf, {Name: "listeners", Required: true, OK: w.open.Load()}}
 	if w.Identity != nil {
 		st := w.Identity.Status()
 		c := admin.Check{Name: "identity", Required: true, OK: time.Now().Before(st.NotAfter),
@@ -103,6 +122,9 @@ func (w *Watched) Checks() []admin.Check {
 			c.Detail += fmt.Sprintf(", last confirmed %s ago: %s", s.Age.Round(time.Second), s.Err)
 		}
 		checks = append(checks, c)
+	}
+	for _, e := range w.edgesNow() {
+		checks = append(checks, e.Checks()...)
 	}
 	return append(checks, w.Redis.checks()...)
 }
@@ -159,6 +181,13 @@ func (w *Watched) Gauges() error {
 			if w.Identity != nil {
 				emit(float64(w.Identity.Status().NotAfter.Unix()), "identity")
 			}
+			ends := map[string]time.Time{}
+			for _, e := range w.edgesNow() {
+				e.ends(ends)
+			}
+			for name, notAfter := range ends {
+				emit(float64(notAfter.Unix()), name)
+			}
 		},
 		Breakers: func(emit tracing.Emit) {
 			for _, s := range w.Clusters.Status() {
@@ -207,22 +236,6 @@ func Routes(t *route.Table) any {
 		out = append(out, l)
 	}
 	return out
-}
-
-// Explain runs a request of the admin API through a live table.
-func Explain(t *route.Table, listener string, mode route.Mode, r admin.ExplainRequest) (any, error) {
-	if t == nil {
-		return nil, fmt.Errorf("no table is in force yet")
-	}
-	defer t.Release()
-	x := &exchange.Exchange{Shadow: true}
-	x.Client.Listener = listener
-	x.Request.Method, x.Request.Scheme, x.Request.Authority = r.Method, r.Scheme, r.Host
-	x.Request.Path, x.Request.Query = r.Path, r.Query
-	for _, f := range r.Header {
-		x.Request.Header.Add(f.Name, f.Value)
-	}
-	return t.Explain(x, mode), nil
 }
 
 // Status is the state of every live cluster, for the admin API and metrics.

@@ -2,7 +2,6 @@ package compose
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -13,7 +12,6 @@ import (
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/exchange"
-	"lintel.dev/lintel/proxy/listen"
 	"lintel.dev/lintel/proxy/route"
 )
 
@@ -36,21 +34,6 @@ func CheckListen(address string) error {
 		return fmt.Errorf("expected host:port, found %q", address)
 	}
 	return nil
-}
-
-// EdgeTLS opens the certificates of an edge listener.
-func EdgeTLS(c *config.ListenerTLS, log *slog.Logger) (*listen.Certificates, *tls.Config, error) {
-	pairs := make([]listen.Pair, len(c.Certificates))
-	for i, p := range c.Certificates {
-		pairs[i] = listen.Pair{Cert: p.Cert, Key: p.Key}
-	}
-	certs, err := listen.NewCertificates(pairs, log)
-	if err != nil {
-		return nil, nil, err
-	}
-	conf, err := listen.TLSConfig(certs, listen.Options{MinVersion: c.MinVersion, StrictSNI: c.StrictSNI,
-		ClientCA: c.ClientCA, ClientAuth: c.ClientAuth})
-	return certs, conf, err
 }
 
 // MeshService is a mesh service of which nothing but the name is known: a

@@ -43,6 +43,7 @@ type Exchange struct {
 	Rescued *Fault // the fault in whose place a filter supplied the answer, for observers and caches
 	Abort   error  // the client went away or the answer broke off midway
 	Shadow  bool   // explain runs it: filters must not touch their stores
+	Unasked string // what the filter that ran last has left unasked because of Shadow
 
 	// BeforeWrite is called once per attempt, when the connection is chosen
 	// and before anything is written to it.
@@ -160,6 +161,14 @@ func (x *Exchange) Await(wait func(context.Context) error) error {
 		return wait(x.Context())
 	}
 	return x.Waiter(x.Context(), wait)
+}
+
+// NotAsked is for a filter that explain runs: it says whom or what it would have
+// asked now, and that its verdict therefore says nothing.
+func (x *Exchange) NotAsked(what string) {
+	if x.Shadow {
+		x.Unasked = what
+	}
 }
 
 // Sleep waits for d or until the exchange is cancelled.

@@ -56,10 +56,12 @@ type (
 	Explainer interface {
 		Explain() string
 	}
-	// Foreteller says in one line what it would do with the made-up exchange of
-	// explain, which has a head and nothing else: no user, no address.
-	Foreteller interface {
-		Foretell(x *exchange.Exchange) string
+	// Accounter says in one line, for explain, what it found in x that its
+	// verdict rests on. It is asked right after OnRequest, in the same slot, and
+	// repeats no credential. A filter without it is explained by its verdict and
+	// by what it has changed.
+	Accounter interface {
+		Account(x *exchange.Exchange) string
 	}
 )
 
@@ -67,6 +69,7 @@ type (
 type Instance struct {
 	Kind     string
 	Pos      string // file:line of its config
+	Policy   string // the named chain it comes from, "" when the route's own
 	Filter   any
 	Request  RequestFilter
 	Response ResponseFilter

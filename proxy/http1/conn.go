@@ -179,8 +179,12 @@ func (c *conn) start() bool {
 		return c.close()
 	}
 	state := c.tls.ConnectionState()
-	if state.NegotiatedProtocol == "h2" {
+	switch state.NegotiatedProtocol {
+	case "", "http/1.1":
+	case "h2":
 		return c.handOver(c.nc)
+	default: // an ACME challenge: the handshake was all of it (RFC 8737 section 3)
+		return c.close()
 	}
 	c.info.TLS = &state
 	if c.s.cfg.PeerID != nil {

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"slices"
 	"time"
 )
 
@@ -12,7 +11,7 @@ import (
 type secure struct{ cfg *tls.Config }
 
 // newSecure makes ALPN say what is spoken here, also in the configurations that
-// are chosen per connection.
+// are chosen per connection and do not say it themselves.
 func newSecure(from *tls.Config, h2 bool) (*secure, error) {
 	if len(from.Certificates) == 0 && from.GetCertificate == nil && from.GetConfigForClient == nil {
 		return nil, errors.New("the TLS config has no certificate: set Certificates, GetCertificate or GetConfigForClient")
@@ -26,7 +25,7 @@ func newSecure(from *tls.Config, h2 bool) (*secure, error) {
 	if choose := from.GetConfigForClient; choose != nil {
 		t.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			c, err := choose(hello)
-			if err != nil || c == nil || slices.Equal(c.NextProtos, protos) {
+			if err != nil || c == nil || len(c.NextProtos) > 0 {
 				return c, err
 			}
 			c = c.Clone()

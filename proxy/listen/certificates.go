@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,7 +28,8 @@ type Pair struct {
 	Key  string // PEM
 }
 
-// Certificates are the certificates of a listener, chosen by SNI.
+// Certificates are the certificates of a listener, chosen by SNI: those of its
+// files, then those that somebody else keeps current.
 type Certificates struct {
 	pairs []Pair
 	log   *slog.Logger
@@ -39,6 +39,7 @@ type Certificates struct {
 
 	mu       sync.Mutex // one reload at a time
 	stamps   []stamp
+	managed  []*tls.Certificate
 	failed   error
 	reloads  atomic.Int64
 	failures atomic.Int64
@@ -46,7 +47,8 @@ type Certificates struct {
 
 // certSet is one generation, immutable.
 type certSet struct {
-	list     []*tls.Certificate
+	files    []*tls.Certificate
+	list     []*tls.Certificate // the files', then the managed
 	exact    map[string][]*tls.Certificate
 	wildcard map[string][]*tls.Certificate // by the part after "*."
 	clients  *x509.CertPool                // CAs of client certificates
@@ -55,11 +57,8 @@ type certSet struct {
 }
 
 // NewCertificates reads every pair now. Watch keeps them current; a nil log
-// discards.
+// discards. Without pairs there is no certificate until Manage brings one.
 func NewCertificates(pairs []Pair, log *slog.Logger) (*Certificates, error) {
-	if len(pairs) == 0 {
-		return nil, errors.New("listen: no certificate: TLS needs at least one cert and key file")
-	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -99,7 +98,7 @@ func (c *Certificates) reload() error {
 	}
 	c.failed = nil
 	if set.sum != c.cur.Load().sum {
-		c.cur.Store(set)
+		c.cur.Store(set.with(c.managed))
 		c.reloads.Add(1)
 		c.log.Info("certificates reloaded", "certificates", len(set.list), "earliest_expiry", set.expiry())
 	}
@@ -159,8 +158,33 @@ func (c *Certificates) look() []stamp {
 	return stamps
 }
 
-// Expiry says when the first of the certificates expires.
+// Manage replaces the certificates that come from no file. Handshakes from now
+// on see them; connections stay as they are.
+func (c *Certificates) Manage(certs []*tls.Certificate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.managed = slices.Clone(certs)
+	c.cur.Store(c.cur.Load().with(c.managed))
+}
+
+// Expiry says when the first of the certificates expires; zero when there is
+// none.
 func (c *Certificates) Expiry() time.Time { return c.cur.Load().expiry() }
+
+// Each calls f with the first name and the end of every certificate.
+func (c *Certificates) Each(f func(name string, notAfter time.Time)) {
+	for _, cert := range c.cur.Load().list {
+		f(nameOf(cert.Leaf), cert.Leaf.NotAfter)
+	}
+}
+
+// Err is why the files were not taken the last time they were read; nil when
+// they were.
+func (c *Certificates) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed
+}
 
 // Reloads counts reloads that changed something and those that failed.
 func (c *Certificates) Reloads() (changed, failed int64) { return c.reloads.Load(), c.failures.Load() }
@@ -194,6 +218,9 @@ func (c *Certificates) choose(hello *tls.ClientHelloInfo, strict bool) (*tls.Cer
 	if found == nil {
 		if strict {
 			return nil, fmt.Errorf("listen: no certificate for server name %q, and unknown names are refused here", hello.ServerName)
+		}
+		if len(set.list) == 0 {
+			return nil, fmt.Errorf("listen: no certificate yet, for server name %q or any other", hello.ServerName)
 		}
 		found = set.list[:1]
 	}

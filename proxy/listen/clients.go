@@ -12,14 +12,13 @@ import (
 func (c *Certificates) trustClients(path string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before := c.clientCA
 	c.clientCA = path
 	c.stamps = c.look()
-	set, err := c.read()
-	if err != nil {
-		c.clientCA = ""
+	if err := c.reload(); err != nil {
+		c.clientCA = before
 		return err
 	}
-	c.cur.Store(set)
 	return nil
 }
 

@@ -23,6 +23,7 @@ func (c *Certificates) read() (*certSet, error) {
 		_, _ = sum.Write(content[:])
 		set.add(cert)
 	}
+	set.files = set.list
 	if c.clientCA != "" {
 		var err error
 		if set.clients, set.trust, err = bundle(c.clientCA); err != nil {
@@ -91,7 +92,35 @@ func (s *certSet) add(cert *tls.Certificate) {
 	}
 }
 
+// with is the generation of the same files and other managed certificates.
+func (s *certSet) with(managed []*tls.Certificate) *certSet {
+	next := &certSet{files: s.files, sum: s.sum, clients: s.clients, trust: s.trust,
+		exact: map[string][]*tls.Certificate{}, wildcard: map[string][]*tls.Certificate{}}
+	for _, list := range [...][]*tls.Certificate{s.files, managed} {
+		for _, cert := range list {
+			next.add(cert)
+		}
+	}
+	return next
+}
+
+// nameOf is what a certificate is called in metrics: its first name.
+func nameOf(leaf *x509.Certificate) string {
+	switch {
+	case len(leaf.DNSNames) > 0:
+		return strings.ToLower(leaf.DNSNames[0])
+	case len(leaf.IPAddresses) > 0:
+		return leaf.IPAddresses[0].String()
+	case len(leaf.URIs) > 0:
+		return leaf.URIs[0].String()
+	}
+	return leaf.Subject.CommonName
+}
+
 func (s *certSet) expiry() time.Time {
+	if len(s.list) == 0 {
+		return time.Time{}
+	}
 	first := s.list[0].Leaf.NotAfter
 	for _, cert := range s.list[1:] {
 		if cert.Leaf.NotAfter.Before(first) {

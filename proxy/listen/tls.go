@@ -21,6 +21,13 @@ type Options struct {
 	ClientAuth string // NoClientCert unless set; the others need ClientCA
 	ClientCA   string // PEM file; read again when it changes, with the certificates
 	NoTickets  bool   // no session resumption: for where every connection must be verified anew
+
+	// Challenge is the certificate that answers a TLS-ALPN-01 challenge (RFC
+	// 8737) for a name, nil when none is pending. It may be nil itself.
+	Challenge func(serverName string) *tls.Certificate
+	// Missing is told of a handshake that no certificate could be shown for. It
+	// may be nil.
+	Missing func(serverName string)
 }
 
 // TLSConfig returns a listener's TLS configuration: TLS 1.2 with forward
@@ -45,7 +52,11 @@ func TLSConfig(certs *Certificates, o Options) (*tls.Config, error) {
 		},
 	}
 	c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		return certs.choose(hello, o.StrictSNI)
+		cert, err := certs.choose(hello, o.StrictSNI)
+		if err != nil && o.Missing != nil {
+			o.Missing(hello.ServerName)
+		}
+		return cert, err
 	}
 	switch o.MinVersion {
 	case "", "1.2":
@@ -54,25 +65,36 @@ func TLSConfig(certs *Certificates, o Options) (*tls.Config, error) {
 	default:
 		return nil, fmt.Errorf("listen: minimum TLS version %q: expected \"1.2\" or \"1.3\"", o.MinVersion)
 	}
+	if err := clientAuth(c, certs, o); err != nil {
+		return nil, err
+	}
+	if o.Challenge != nil {
+		answerChallenges(c, o.Challenge)
+	}
+	return c, nil
+}
+
+// clientAuth makes c ask for client certificates, if it is to.
+func clientAuth(c *tls.Config, certs *Certificates, o Options) error {
 	switch o.ClientAuth {
 	case "", NoClientCert:
 		if o.ClientCA != "" {
-			return nil, errors.New("listen: a client CA file is given but client certificates are not asked for: set client auth to request or require")
+			return errors.New("listen: a client CA file is given but client certificates are not asked for: set client auth to request or require")
 		}
-		return c, nil
+		return nil
 	case RequestClientCert:
 		c.ClientAuth = tls.VerifyClientCertIfGiven
 	case RequireClientCert:
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 	default:
-		return nil, fmt.Errorf("listen: client auth %q: expected %q, %q or %q", o.ClientAuth, NoClientCert, RequestClientCert, RequireClientCert)
+		return fmt.Errorf("listen: client auth %q: expected %q, %q or %q", o.ClientAuth, NoClientCert, RequestClientCert, RequireClientCert)
 	}
 	if o.ClientCA == "" {
-		return nil, fmt.Errorf("listen: client auth %q needs a client CA file to check certificates against", o.ClientAuth)
+		return fmt.Errorf("listen: client auth %q needs a client CA file to check certificates against", o.ClientAuth)
 	}
 	if err := certs.trustClients(o.ClientCA); err != nil {
-		return nil, err
+		return err
 	}
 	certs.current(c)
-	return c, nil
+	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,7 +102,7 @@ func setDefault[T int | uint32 | time.Duration](v *T, d T) {
 }
 
 // serverTLS makes ALPN say what this engine speaks, also in the configurations
-// that are chosen per connection.
+// that are chosen per connection and do not say it themselves.
 func serverTLS(from *tls.Config, h2 bool) (*tls.Config, error) {
 	if len(from.Certificates) == 0 && from.GetCertificate == nil && from.GetConfigForClient == nil {
 		return nil, errors.New("the TLS config has no certificate: set Certificates, GetCertificate or GetConfigForClient")
@@ -117,7 +116,7 @@ func serverTLS(from *tls.Config, h2 bool) (*tls.Config, error) {
 	if choose := from.GetConfigForClient; choose != nil {
 		t.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			c, err := choose(hello)
-			if err != nil || c == nil || slices.Equal(c.NextProtos, protos) {
+			if err != nil || c == nil || len(c.NextProtos) > 0 {
 				return c, err
 			}
 			c = c.Clone()

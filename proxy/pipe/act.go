@@ -2,7 +2,6 @@ package pipe
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
@@ -51,29 +50,8 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 }
 
 func redirect(x *exchange.Exchange, r *route.Route) {
-	to := r.Redirect
-	scheme, host, path := x.Request.Scheme, x.Request.Authority, x.Request.Path
-	if to.Scheme != "" && to.Scheme != scheme {
-		scheme = to.Scheme
-		// The port belongs to the scheme that is left behind.
-		if name, ok := route.Host(host); ok {
-			host = name
-		}
-	}
-	if to.Host != "" {
-		host = to.Host
-	}
-	if to.Path != "" {
-		path = to.Path
-		if prefix, ok := strings.CutSuffix(to.Path, "/*"); ok {
-			path = prefix + "/" + x.Param("rest")
-		}
-	}
-	location := scheme + "://" + host + path
-	if x.Request.Query != "" {
-		location += "?" + x.Request.Query
-	}
-	x.Answer(to.Status, "", nil)
+	location := r.Location(x)
+	x.Answer(r.Redirect.Status, "", nil)
 	x.Response.Header.Set("Location", location)
 }
 

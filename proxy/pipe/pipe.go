@@ -29,6 +29,10 @@ type Config struct {
 	Trusted   Prefixes   // whose forwarding headers count
 	Observers []Observer // in this order; End in reverse
 	Log       *slog.Logger
+
+	// Challenge answers what an ACME server asks under ChallengePath, before
+	// anything is routed. It may read a file. Nil answers nothing.
+	Challenge func(host, path string) (body string, ok bool)
 }
 
 // Pipe serves exchanges with the live table. It is an exchange.Handler.
@@ -99,10 +103,7 @@ func (p *Pipe) Serve(x *exchange.Exchange) {
 			p.stamp(x)
 		}
 	}()
-	// First of all, so that no name which Lintel adds later can be taken off
-	// again by the client's nominating it.
-	dropConnection(&x.Request.Header, true)
-	x.ClientIP = p.cfg.Trusted.client(x)
+	Arrive(x, p.cfg.Trusted)
 	for _, o := range p.cfg.Observers {
 		r.begun++
 		o.Begin(x)
@@ -110,6 +111,15 @@ func (p *Pipe) Serve(x *exchange.Exchange) {
 	p.serve(x, r)
 	leaving(x)
 	p.stamp(x)
+}
+
+// Arrive does what comes before anything looks at a request: what belongs to the
+// connection is taken off, and the client's address is found.
+func Arrive(x *exchange.Exchange, trusted Prefixes) {
+	// First of all, so that no name which Lintel adds later can be taken off
+	// again by the client's nominating it.
+	dropConnection(&x.Request.Header, true)
+	x.ClientIP = trusted.client(x)
 }
 
 // stamp tells a client of the edge the id by which to ask about this exchange.
@@ -122,6 +132,9 @@ func (p *Pipe) stamp(x *exchange.Exchange) {
 func (p *Pipe) serve(x *exchange.Exchange, r *run) {
 	if x.Fault != nil {
 		answer(x, x.Fault)
+		return
+	}
+	if p.cfg.Challenge != nil && p.challenge(x) {
 		return
 	}
 	if r.table = p.live.Acquire(); r.table == nil {

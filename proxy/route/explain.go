@@ -6,34 +6,34 @@ import (
 	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
-	"lintel.dev/lintel/proxy/filter"
 )
 
-// Explanation says which route a request takes and why not the others.
+// Explanation says which route a request takes and why not the others, what
+// every filter says of it, and what would be forwarded.
 type Explanation struct {
-	Method  string       `json:"method"`
-	Host    string       `json:"host"`
-	Path    string       `json:"path"` // as matched
-	Forward string       `json:"forward_path,omitempty"`
-	Route   string       `json:"route,omitempty"`
-	Pos     string       `json:"position,omitempty"`
-	Match   string       `json:"match,omitempty"`
-	Action  string       `json:"action"` // service, redirect, respond, refused
-	Service string       `json:"service,omitempty"`
-	Status  int          `json:"status,omitempty"` // of an answer made here
-	Filters []FilterLine `json:"filters"`
-	Params  []ParamLine  `json:"params,omitempty"`
-	Others  []Other      `json:"others"`
-	Removed int          `json:"removed_headers"` // reserved headers the firewall took off
-	Problem string       `json:"problem,omitempty"`
-}
-
-// FilterLine is one filter in the order it runs.
-type FilterLine struct {
-	Kind     string `json:"kind"`
-	Pos      string `json:"position"`
-	Settings string `json:"settings,omitempty"`
-	Verdict  string `json:"verdict,omitempty"` // on this request, of a filter that can tell
+	Method      string       `json:"method"`
+	Listener    string       `json:"listener,omitempty"`
+	ClientIP    string       `json:"client_ip,omitempty"`
+	Host        string       `json:"host"`
+	Path        string       `json:"path"` // as matched
+	Route       string       `json:"route,omitempty"`
+	Pos         string       `json:"position,omitempty"`
+	Match       string       `json:"match,omitempty"`
+	Params      []ParamLine  `json:"params,omitempty"`
+	Removed     int          `json:"removed_headers"` // reserved headers the firewall took off
+	Filters     []FilterLine `json:"filters"`
+	Action      string       `json:"action"`           // service, redirect, respond, answered, refused
+	Status      int          `json:"status,omitempty"` // of an answer made here
+	Code        string       `json:"code,omitempty"`   // of a refusal
+	Problem     string       `json:"problem,omitempty"`
+	Location    string       `json:"location,omitempty"` // of a redirect
+	Service     string       `json:"service,omitempty"`
+	Forward     string       `json:"forward_path,omitempty"`
+	Query       string       `json:"forward_query,omitempty"`
+	ForwardHost string       `json:"forward_host,omitempty"`
+	Changes     []string     `json:"changes,omitempty"` // the route's own
+	Assumed     []string     `json:"assumed,omitempty"` // filters that were not asked: what follows takes them to let it pass
+	Others      []Other      `json:"others"`
 }
 
 // ParamLine is one path parameter.
@@ -49,19 +49,21 @@ type Other struct {
 	Why   string `json:"why"`
 }
 
-// Explain runs x's head through the table without forwarding anything.
-// x.Shadow must be set: filters that run on every exchange take part.
+// Explain runs x's head through the table's filters without forwarding anything.
+// It sets x.Shadow, under which they ask nobody and count nothing.
 func (t *Table) Explain(x *exchange.Exchange, mode Mode) Explanation {
-	e := Explanation{Method: x.Request.Method, Host: x.Request.Authority, Path: x.Request.Path,
+	x.Shadow = true
+	e := Explanation{Method: x.Request.Method, Host: x.Request.Authority, Path: x.Request.Path, Listener: x.Client.Listener,
 		Action: "refused", Filters: []FilterLine{}, Others: []Other{}}
-	for i, in := range t.Always {
-		x.UseSlot(i)
-		if in.Request != nil {
-			in.Request.OnRequest(x)
-		}
-		e.Filters = append(e.Filters, line(in))
+	if x.ClientIP.IsValid() {
+		e.ClientIP = x.ClientIP.String()
 	}
+	run := shadowed{x: x, e: &e}
+	through := run.filters(t.Always)
 	e.Removed = x.Removed
+	if !through {
+		return e
+	}
 	path, err := NormalizePath(x.Request.Path, mode)
 	if err != nil {
 		e.Problem, e.Status = err.Error(), 400
@@ -87,42 +89,51 @@ func (t *Table) Explain(x *exchange.Exchange, mode Mode) Explanation {
 		}
 		return e
 	}
-	e.take(won, x)
+	e.take(won, x, &run)
 	return e
 }
 
-func (e *Explanation) take(r *Route, x *exchange.Exchange) {
+func (e *Explanation) take(r *Route, x *exchange.Exchange, run *shadowed) {
 	e.Route, e.Pos, e.Match = r.Name, r.Pos, r.pattern.text
+	x.Route, x.Pattern = r.Name, r.pattern.text
 	for _, p := range x.Params {
 		e.Params = append(e.Params, ParamLine(p))
 	}
-	x.Route = r.Name
-	for _, in := range r.Filters {
-		l := line(in)
-		if f, ok := in.Filter.(filter.Foreteller); ok {
-			l.Verdict = f.Foretell(x)
-		}
-		e.Filters = append(e.Filters, l)
+	if !run.filters(r.Filters) {
+		return
 	}
 	switch {
 	case r.Redirect != nil:
-		e.Action, e.Status = "redirect", r.Redirect.Status
+		e.Action, e.Status, e.Location = "redirect", r.Redirect.Status, r.Location(x)
 	case r.Respond != nil:
 		e.Action, e.Status = "respond", r.Respond.Status
 	default:
-		e.Action, e.Forward = "service", r.Outgoing(x)
+		e.Action, e.Forward, e.Query = "service", r.Outgoing(x), x.Request.Query
+		if e.ForwardHost = x.Request.Authority; r.RewriteHost != "" {
+			e.ForwardHost = r.RewriteHost
+		}
+		if r.DropAuthorization && x.Request.Header.Has("Authorization") {
+			e.Changes = append(e.Changes, "removes Authorization")
+		}
 		if r.Cluster != nil {
 			e.Service = r.Cluster.Service()
+		} else if r.Find != nil {
+			e.find(r, x)
 		}
 	}
 }
 
-func line(in filter.Instance) FilterLine {
-	l := FilterLine{Kind: in.Kind, Pos: in.Pos}
-	if ex, ok := in.Filter.(filter.Explainer); ok {
-		l.Settings = ex.Explain()
+// find lets a route say whether it knows the destination.
+func (e *Explanation) find(r *Route, x *exchange.Exchange) {
+	c, fault := r.Find(x)
+	switch {
+	case fault != nil:
+		e.Action, e.Status, e.Code, e.Problem = "refused", fault.Status, fault.Code, fault.Title+": "+fault.Detail
+	case c != nil:
+		e.Service = c.Service()
+	default:
+		e.Service = e.Host // as it would be looked up
 	}
-	return l
 }
 
 // whyNot says in a few words why r was not taken.

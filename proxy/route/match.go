@@ -241,3 +241,30 @@ func (r *Route) Outgoing(x *exchange.Exchange) string {
 	}
 	return path
 }
+
+// Location is where a redirect leads.
+func (r *Route) Location(x *exchange.Exchange) string {
+	to := r.Redirect
+	scheme, host, path := x.Request.Scheme, x.Request.Authority, x.Request.Path
+	if to.Scheme != "" && to.Scheme != scheme {
+		scheme = to.Scheme
+		// The port belongs to the scheme that is left behind.
+		if name, ok := Host(host); ok {
+			host = name
+		}
+	}
+	if to.Host != "" {
+		host = to.Host
+	}
+	if to.Path != "" {
+		path = to.Path
+		if prefix, ok := strings.CutSuffix(to.Path, "/*"); ok {
+			path = prefix + "/" + x.Param("rest")
+		}
+	}
+	location := scheme + "://" + host + path
+	if x.Request.Query != "" {
+		location += "?" + x.Request.Query
+	}
+	return location
+}

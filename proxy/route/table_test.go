@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"lintel.dev/lintel/proxy/exchange"
-	"lintel.dev/lintel/proxy/filter"
 )
 
 func request(method, path string) *exchange.Exchange {
@@ -203,27 +202,6 @@ func TestReleaseRunsOnceWithTheLastShare(t *testing.T) {
 	table.Release()
 	if n != 1 || table.Acquire() {
 		t.Fatal(n, "or a gone table can be acquired")
-	}
-}
-
-// foreteller knows what it would say.
-type foreteller struct{}
-
-func (foreteller) OnRequest(*exchange.Exchange) filter.Verdict {
-	panic("explain runs no filter of a route")
-}
-func (foreteller) Foretell(x *exchange.Exchange) string { return "passes on " + x.Route }
-
-func TestExplainShowsWhatAFilterForetells(t *testing.T) {
-	in, err := filter.Bind("f", "pos", foreteller{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	table := compile(t, Route{Name: "won", Match: Match{Path: "/a"}, Filters: []filter.Instance{in}})
-	x := request("GET", "/a")
-	x.Request.Authority, x.Shadow = "h", true
-	if e := table.Explain(x, Strict); len(e.Filters) != 1 || e.Filters[0].Verdict != "passes on won" {
-		t.Errorf("%+v", e.Filters)
 	}
 }
 

@@ -53,7 +53,15 @@ func TestValidateSaysWhereAndWhat(t *testing.T) {
 		{"an unset variable", func() (string, string) { return change(`"127.0.0.1:8080"`, `"${LINTEL_TEST_UNSET}"`) }, 3, "environment variable LINTEL_TEST_UNSET is not set", good},
 		{"an impossible prefix", func() (string, string) { return listener("trusted_proxies: [10.0.0.0/33]") }, 3, "expected an address range like 10.0.0.0/8", good},
 		{"too small a limit", func() (string, string) { return listener("limits: {header_bytes: 1}") }, 3, "header_bytes: expected 1KiB to 1MiB, found 1", good},
-		{"TLS without certificates", func() (string, string) { return listener("tls: {}") }, 3, "certificates is missing", good},
+		{"TLS without certificates", func() (string, string) { return listener("tls: {}") }, 3, "tls needs certificates, acme or both", good},
+		{"ACME without consent", func() (string, string) { return listener("tls: {acme: {domains: a.test, agreed: false}}") }, 3, "agreed must be true", good},
+		{"ACME for a wildcard", func() (string, string) { return listener(`tls: {acme: {domains: "*.a.test", agreed: true}}`) }, 3, "a wildcard needs the challenge dns-01", good},
+		{"ACME that nobody can answer", func() (string, string) {
+			return listener("tls: {acme: {domains: a.test, agreed: true, challenges: [http-01]}}")
+		}, 3, "http-01 is answered on a plaintext listener, and there is none", good},
+		{"ACME in the clear", func() (string, string) {
+			return listener("tls: {acme: {domains: a.test, agreed: true, ca: \"http://ca.test/dir\"}}")
+		}, 3, "expected the https URL of an ACME directory", good},
 		{"two listeners of one name", func() (string, string) {
 			return change(`"127.0.0.1:8080"}`, "\"127.0.0.1:8080\"}\n  - {name: edge, address: \"127.0.0.1:8081\"}")
 		}, 4, "listener edge is defined twice", good},

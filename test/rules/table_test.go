@@ -32,6 +32,7 @@ var rooms = map[string][]string{
 	"proxy/filter/extauthz":   {"proxy/exchange", "proxy/filter", "proxy/filter/ask", "proxy/filter/firewall", "proxy/store"},
 	"proxy/filter/authorize":  {"proxy/exchange", "proxy/filter"},
 	"proxy/filter/lambda":     {"proxy/exchange", "proxy/filter", "proxy/filter/ask", "proxy/filter/firewall", "proxy/store"},
+	"proxy/listen/acme":       {},
 
 	// The control plane.
 	"config":        {},
@@ -76,6 +77,9 @@ var doors = []struct {
 	{"github.com/aws/aws-sdk-go-v2", []string{"proxy/filter/lambda"}, "it signs invocations of Lambda functions, with the credentials that AWS's standard chain finds"},
 	{"github.com/redis/rueidis", []string{"proxy/store"}, "what outlives a table is kept by store"},
 	{"github.com/maypok86/otter", []string{"proxy/store"}, "what outlives a table is kept by store"},
+	{"github.com/caddyserver/certmagic", []string{"proxy/listen/acme"}, "who orders certificates, and opens no listener for it, is decided in one place"},
+	{"github.com/mholt/acmez", []string{"proxy/listen/acme"}, "ACME is spoken in one place"},
+	{"go.uber.org/zap", []string{"proxy/listen/acme"}, "everybody else logs by slog; certmagic does not"},
 	{"github.com/goccy/go-yaml", []string{"config"}, "one parser decides what a configuration file says"},
 	{"github.com/spf13", []string{"cmd/lintel"}, "flags are the command's"},
 	{"google.golang.org/grpc", []string{"mtls", "sidecar", "tracing"}, "the Workload API, the app's gRPC health check, the OTLP exporter; gRPC that is proxied is plain HTTP/2"},

@@ -92,8 +92,8 @@ func (f *Filter) Explain() string {
 	return strings.Join(parts, "; ")
 }
 
-// Foretell implements filter.Foreteller.
-func (f *Filter) Foretell(x *exchange.Exchange) string {
+// Account implements filter.Accounter.
+func (f *Filter) Account(x *exchange.Exchange) string {
 	fault, by := f.judge(x)
 	if fault == nil {
 		return "passes"

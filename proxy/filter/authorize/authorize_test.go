@@ -95,7 +95,7 @@ func TestExpressionsSeeTheRequest(t *testing.T) {
 		`int(request.headers["x-tenant"]) == 1`:                                                      "authorize-failed",
 		`1 / int(request.query["a"] == "1" ? 0 : 1) == 1`:                                            "authorize-failed",
 	} {
-		got := newFilter(t, Config{Allow: expression}).Foretell(request())
+		got := newFilter(t, Config{Allow: expression}).Account(request())
 		if want == "passes" && got != want || want != "passes" && (got == "passes" || !strings.Contains(got, want)) {
 			t.Errorf("%s: %s, want %s", expression, got, want)
 		}
@@ -113,12 +113,12 @@ func TestARequestOfNobody(t *testing.T) {
 		`client.ip == ""`:               "passes",
 		`client.ip.inCidr("0.0.0.0/0")`: "authorize-failed",
 	} {
-		if got := newFilter(t, Config{Allow: expression}).Foretell(&exchange.Exchange{}); !strings.Contains(got, want) {
+		if got := newFilter(t, Config{Allow: expression}).Account(&exchange.Exchange{}); !strings.Contains(got, want) {
 			t.Errorf("%s: %s, want %s", expression, got, want)
 		}
 	}
 	x := &exchange.Exchange{Consumer: "bare", Identity: &exchange.Identity{Subject: "ada"}}
-	if got := newFilter(t, Config{Allow: `size(consumer.tags) == 0 && !("x" in claims)`}).Foretell(x); got != "passes" {
+	if got := newFilter(t, Config{Allow: `size(consumer.tags) == 0 && !("x" in claims)`}).Account(x); got != "passes" {
 		t.Error(got)
 	}
 }
@@ -132,7 +132,7 @@ func TestAmbiguousQueriesDeny(t *testing.T) {
 	} {
 		x := request()
 		x.Request.Query = query
-		if got := f.Foretell(x); !strings.Contains(got, want) {
+		if got := f.Account(x); !strings.Contains(got, want) {
 			t.Errorf("%q: %s, want %s", query, got, want)
 		}
 	}
@@ -192,7 +192,7 @@ func TestWhatCannotBeEvaluatedDeniesAndSaysNothing(t *testing.T) {
 func TestEvaluationIsBounded(t *testing.T) {
 	f := newFilter(t, Config{Allow: `request.headers.all(a, request.headers.all(b, a + b != "x"))`, CostLimit: 1000})
 	x := request()
-	if got := f.Foretell(x); got != "passes" {
+	if got := f.Account(x); got != "passes" {
 		t.Fatal(got)
 	}
 	for i := range 100 {
@@ -240,7 +240,7 @@ func TestExplainShowsExpressionsAndTheirCost(t *testing.T) {
 	if got := f.Explain(); !strings.Contains(got, `403 not-allowed when request.method == "PUT" (cost `) || !strings.Contains(got, `allow "staff" in identity.roles (cost `) {
 		t.Error(got)
 	}
-	if got := f.Foretell(request()); got != "passes" {
+	if got := f.Account(request()); got != "passes" {
 		t.Error(got)
 	}
 }
@@ -252,13 +252,13 @@ func TestManyLooksFindTheSame(t *testing.T) {
 		`request.query["b"] == "A b"`, `"dup" in request.query`, `!("none" in request.query) && !("none" in request.headers)`, `request.params.user == "a|b"`,
 	} {
 		for _, n := range []int{1, 20} {
-			if got := newFilter(t, Config{Allow: strings.Repeat(c+" && ", n) + "true"}).Foretell(request()); got != "passes" {
+			if got := newFilter(t, Config{Allow: strings.Repeat(c+" && ", n) + "true"}).Account(request()); got != "passes" {
 				t.Errorf("%d times %s: %s", n, c, got)
 			}
 		}
 	}
 	f := newFilter(t, Config{Allow: strings.Repeat(`"a" in request.query && `, 20) + `request.query["dup"] == "1"`})
-	if got := f.Foretell(request()); !strings.Contains(got, "more than once") {
+	if got := f.Account(request()); !strings.Contains(got, "more than once") {
 		t.Error(got)
 	}
 }

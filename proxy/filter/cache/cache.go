@@ -45,6 +45,7 @@ type visit struct {
 // those that ask for the same, after waiting for one, or for itself.
 func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if x.Shadow {
+		x.NotAsked("whether an answer is kept")
 		return filter.Next
 	}
 	r := &x.Request

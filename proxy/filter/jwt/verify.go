@@ -84,6 +84,9 @@ func (v *verifier) signer(x *exchange.Exchange, in *trust, t *token) (*source, *
 	if by != nil {
 		return by, set, nil
 	}
+	if len(lacking) > 0 {
+		x.NotAsked("the issuer's key set, which does not have this token's key yet")
+	}
 	if len(lacking) > 0 && !x.Shadow {
 		err := x.Await(func(ctx context.Context) error {
 			for _, r := range lacking {

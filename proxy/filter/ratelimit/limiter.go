@@ -28,6 +28,7 @@ type limiter struct {
 // OnRequest takes one request from the client's quota.
 func (f *limiter) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if x.Shadow {
+		x.NotAsked("how much of the limit is used")
 		return filter.Next
 	}
 	t := f.usual
