@@ -59,6 +59,23 @@ func TestEngineOverSharedConnections(t *testing.T) {
 	})
 }
 
+// The soak, its clients and its service at the far ends of shared connections.
+func TestSoakOverSharedConnections(t *testing.T) {
+	serverTLS, clientTLS := certified(t)
+	seed, long := soakFor(t)
+	soak(t, Options{}, false, func(cfg exchange.ServerConfig, tcfg exchange.TransportConfig, h exchange.Handler) (*server, exchange.Server, exchange.Transport) {
+		cfg.TLS, cfg.PeerID = serverTLS, anyPeer
+		tcfg.TLS, tcfg.PeerID = clientTLS, anyPeer
+		s, err := NewServer(cfg, h, slog.New(slog.DiscardHandler), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := NewTransport(exchange.TransportConfig{})
+		return s.(*server), &carriedServer{Server: s, tls: clientTLS},
+			&carriedTransport{Transport: NewTransport(tcfg), plain: plain, tls: serverTLS, to: map[string]*unpacker{}}
+	}, seed, long/4)
+}
+
 // splice copies both ways until both halves have ended.
 func splice(l *loop.Loop, a, b net.Conn) {
 	one := func(to, from net.Conn) {

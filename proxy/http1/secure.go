@@ -28,6 +28,7 @@ func newSecure(from *tls.Config, h2, mesh bool) (*secure, error) {
 	s := &secure{cfg: speaking(from, protos)}
 	if s.shared = s.cfg; mesh {
 		s.shared = speaking(from, append([]string{mux.Protocol}, protos...))
+		s.shared.DynamicRecordSizingDisabled = true // nobody waits for the beginning of a page
 	}
 	return s, nil
 }

@@ -49,6 +49,7 @@ func NewTransport(cfg exchange.TransportConfig) exchange.Transport {
 		if t.shared = t.tls; cfg.PeerID != nil {
 			t.shared = cfg.TLS.Clone()
 			t.shared.NextProtos = []string{mux.Protocol, "http/1.1"}
+			t.shared.DynamicRecordSizingDisabled = true
 		}
 	}
 	return t

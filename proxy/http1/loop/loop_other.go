@@ -42,6 +42,7 @@ func (*Loop) After(time.Duration, func()) *Timer                  { return nil }
 func (*Loop) NewTimer(func()) *Timer                              { return nil }
 func (*Loop) Dial(context.Context, string, string) (*Conn, error) { return nil, ErrUnsupported }
 func (*Timer) Reset(time.Duration)                                {}
+func (*Timer) Drop()                                              {}
 func (*Timer) Stop() bool                                         { return false }
 func (*Task) Loop() *Loop                                         { return nil }
 func (*Task) Park()                                               {}

@@ -37,7 +37,7 @@ type clock struct {
 
 func (c *clock) stop() {
 	if c.timer != nil {
-		c.timer.Stop()
+		c.timer.Drop() // nothing may hold on to a stream that is gone
 	}
 }
 

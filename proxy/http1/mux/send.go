@@ -118,7 +118,7 @@ type sender Session
 func (w *sender) Run() {
 	s := (*Session)(w)
 	for s.err == nil {
-		_ = s.raw.SetWriteDeadline(s.loop.Now().Add(stallLimit))
+		_ = s.raw.SetWriteDeadline(s.loop.Now().Add(s.stall))
 		err := s.wire.Send()
 		if err == nil && s.out.n == 0 {
 			break

@@ -60,6 +60,7 @@ type Session struct {
 	leaving bool               // no new streams
 	shut    bool               // our half has ended
 	err     error              // it is over
+	stall   time.Duration
 
 	in   incoming
 	out  outgoing
@@ -69,7 +70,7 @@ type Session struct {
 // New makes wire, over raw, carry streams. Start or Serve begins.
 func New(raw *loop.Conn, wire Wire, cfg Config) *Session {
 	s := &Session{loop: raw.Loop(), raw: raw, wire: wire, cfg: cfg, local: raw.LocalAddrPort(), remote: raw.RemoteAddrPort(),
-		streams: map[uint32]*Stream{}}
+		streams: map[uint32]*Stream{}, stall: stallLimit}
 	s.out.flush = s.turnEnd
 	raw.SetHandler((*reader)(s))
 	return s

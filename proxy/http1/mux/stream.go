@@ -233,7 +233,7 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 
 // why is what the end of the session means to the stream.
 func (st *Stream) why() error {
-	if !st.wrote || st.from >= st.s.out.sealed {
+	if !st.s.accepts() && (!st.wrote || st.from >= st.s.out.sealed) {
 		return ErrRefused
 	}
 	return st.s.err

@@ -206,6 +206,45 @@ func TestNothingIsTaken(t *testing.T) {
 	within(t, "the end", d.ended)
 }
 
+// A side that takes nothing for too long is given up, even if nobody else minds.
+func TestStallEndsTheSession(t *testing.T) {
+	d, _ := rawDialled(t)
+	do(t, d.loop, func() {
+		d.stall = 50 * time.Millisecond
+		for range MaxStreams {
+			st := d.Open()
+			d.loop.Go(func() { _, _ = st.Write(make([]byte, Window)) })
+		}
+	})
+	if err := within(t, "the end", d.ended); !isTimeout(err) {
+		t.Errorf("it ended by %v", err)
+	}
+}
+
+// A side that is told of the end and does not end its own is not waited for.
+func TestLingeringIsBounded(t *testing.T) {
+	address, ends := accepting(t, Config{Accept: always(ready(echo))})
+	r := rawTo(t, address)
+	r.data(1, "x")
+	r.want(dataFrame, 1)
+	r.word(resetFrame, 1, 0)
+	a := within(t, "the accepting end", ends)
+	a.Drain()
+	if p := r.want(goAwayFrame, 0); string(p) != word(1) {
+		t.Errorf("GOAWAY says %x", p)
+	}
+	for {
+		h, _, ok := r.next()
+		if !ok {
+			break
+		}
+		if h.kind != dataFrame || !h.fin || h.stream != 1 {
+			t.Errorf("%+v behind GOAWAY", h)
+		}
+	}
+	within(t, "the end, though we have not ended", a.ended)
+}
+
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
