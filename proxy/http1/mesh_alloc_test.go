@@ -3,8 +3,11 @@
 package http1
 
 import (
+	"bufio"
+	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -76,12 +79,44 @@ func startServer(tb testing.TB, cfg exchange.ServerConfig, h exchange.Handler) (
 	return l.Addr().String()
 }
 
-// What one exchange at a time costs between two servers, which is the least that
-// sharing can win.
+// One exchange at a time is the least that sharing can win; large answers are
+// what it can lose by, and alone is what they cost without.
 func BenchmarkForwardOverSharedConnection(b *testing.B) {
-	a := newAsker(b, startMesh(b))
-	b.ReportAllocs()
-	for b.Loop() {
-		a.once(b)
+	b.Run("small", func(b *testing.B) {
+		a := newAsker(b, startMesh(b))
+		b.ReportAllocs()
+		for b.Loop() {
+			a.once(b)
+		}
+	})
+	for _, name := range []string{"large", "large alone"} {
+		b.Run(name, func(b *testing.B) {
+			serverTLS, clientTLS := certified(b)
+			scfg, tcfg := exchange.ServerConfig{TLS: serverTLS}, exchange.TransportConfig{TLS: clientTLS}
+			if name == "large" {
+				scfg.PeerID, tcfg.PeerID = anyPeer, anyPeer
+			}
+			tr := NewTransport(tcfg)
+			b.Cleanup(tr.Close)
+			const size = 1 << 20
+			addr := startServer(b, exchange.ServerConfig{}, &forwarder{tr, startServer(b, scfg, &answerer{body: make([]byte, size)})})
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = c.Close() })
+			r := bufio.NewReader(c)
+			b.SetBytes(size)
+			for b.Loop() {
+				_, _ = io.WriteString(c, plainRequest)
+				res, err := http.ReadResponse(r, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n, err := io.Copy(io.Discard, res.Body); n != size || err != nil {
+					b.Fatal(n, err)
+				}
+			}
+		})
 	}
 }
