@@ -45,7 +45,9 @@ type Server interface {
 	Shutdown(ctx context.Context) (cut int, err error)
 }
 
-// TransportConfig is what a transport engine is given for one cluster.
+// TransportConfig is what a transport engine is given for one cluster. Where
+// exchanges share a connection to an endpoint, as between two Lintels of a mesh,
+// each stream counts as a connection here and in Open.
 type TransportConfig struct {
 	TLS            *tls.Config                              // nil: plaintext
 	ConnectTimeout time.Duration                            // TCP and TLS together; 2 s

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1/mux"
 )
 
 // How a client's connection ends when it must not be used again.
@@ -47,6 +48,10 @@ type conn struct {
 	tls  *secureConn
 	info exchange.ConnInfo
 	peer exchange.Peer
+	// A connection that carries many is a session and serves nothing itself; each
+	// of them is a stream of it and has no TLS of its own.
+	session atomic.Pointer[mux.Session]
+	stream  *mux.Stream
 	// whoFault is why the peer is not accepted; every request then is refused
 	// with it.
 	whoFault *exchange.Fault
@@ -75,15 +80,21 @@ type halfClosed struct {
 }
 
 func (s *server) newConn(raw net.Conn, h host) *conn {
-	c := &conn{s: s, host: h, raw: raw, nc: raw, fresh: true, alarm: h.alarm(), wait: h.waiter()}
-	c.early = c.informational
-	c.out.turn = h.mutex()
+	c := s.bareConn(raw, h)
+	c.fresh = true
 	c.info = exchange.ConnInfo{Listener: s.cfg.Name, Protocol: "http/1.1"}
 	c.info.Local, c.info.Remote = addresses(raw)
 	if s.tls != nil {
 		c.tls = s.tls.server(raw, h)
 		c.nc = c.tls
 	}
+	return c
+}
+
+func (s *server) bareConn(raw net.Conn, h host) *conn {
+	c := &conn{s: s, host: h, raw: raw, nc: raw, alarm: h.alarm(), wait: h.waiter()}
+	c.early = c.informational
+	c.out.turn = h.mutex()
 	return c
 }
 
@@ -152,7 +163,7 @@ func (c *conn) rest() (idle bool) {
 	if c.state.CompareAndSwap(serving, idling) && !c.s.draining.Load() {
 		return true
 	}
-	return c.close()
+	return c.leave()
 }
 
 func (c *conn) releaseBuffer() {
@@ -193,6 +204,9 @@ func (c *conn) start() bool {
 			c.whoFault = peerRefused(err)
 		}
 		c.peer, c.info.PeerID = peer, peer.ID
+	}
+	if state.NegotiatedProtocol == mux.Protocol {
+		return c.carry()
 	}
 	return true
 }
@@ -307,6 +321,14 @@ func (c *conn) close() bool {
 	return false
 }
 
+// leave is close between requests, when nothing of another was looked at.
+func (c *conn) leave() bool {
+	if c.stream != nil {
+		_ = c.stream.Refuse()
+	}
+	return c.close()
+}
+
 // handOver gives the connection to whoever speaks HTTP/2.
 func (c *conn) handOver(nc net.Conn) bool {
 	c.state.Store(ended)
@@ -375,7 +397,14 @@ func (c *conn) lingering() {
 
 // goAway closes an idle connection; a busy one closes after its answer.
 func (c *conn) goAway() {
+	if m := c.session.Load(); m != nil {
+		m.Drain()
+		return
+	}
 	if c.state.CompareAndSwap(idling, ended) {
+		if c.stream != nil {
+			_ = c.stream.Refuse()
+		}
 		_ = c.raw.Close()
 		c.s.forget(c)
 	}

@@ -6,4 +6,8 @@
 // a goroutine per connection, anywhere; and on Linux on event loops (package
 // loop), where each active connection is a coroutine and an idle one is only a
 // descriptor. What differs is behind host.
+//
+// Between two Lintels of a mesh, both on event loops, connections are streams of
+// one that they share (package mux): a conn or link cannot tell. Who accepts is
+// in carried.go, who dials in sharing.go.
 package http1

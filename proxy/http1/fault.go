@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1/mux"
 )
 
 // The Proxy values are the error tokens of RFC 9209 section 2.3.
@@ -195,7 +196,7 @@ func (a *attempt) classify(err error) *exchange.Fault {
 		return wrongAnswer("it switched to a protocol that was not asked for", wrapped)
 	case errors.As(err, &wrong):
 		return wrongAnswer(wrong.what, wrapped)
-	case !a.sent:
+	case !a.sent, errors.Is(err, mux.ErrRefused) && !a.heard:
 		return retryable(upstreamFault(http.StatusBadGateway, "stale-connection", "Connection was closed by the service",
 			"connection_terminated", "", wrapped))
 	case isTimeout(err):

@@ -221,7 +221,7 @@ func receive[T any](t *testing.T, what string, c <-chan T) (v T) {
 }
 
 // certified returns configurations of two ends that know each other.
-func certified(t *testing.T) (server, client *tls.Config) {
+func certified(t testing.TB) (server, client *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1/mux"
 )
 
 // link is a connection to an endpoint. It serves one exchange at a time and is
@@ -38,17 +39,15 @@ type link struct {
 	stopped bool           // an exchange was cancelled on it
 }
 
-// dial opens a connection for x; place has counted it.
+// dial opens a connection for x.
 func (p *place) dial(x *exchange.Exchange, h host) (*link, error) {
 	l := &link{t: p.t, place: p, host: h, taken: true}
 	if err := l.open(x); err != nil {
 		if l.raw != nil {
 			_ = l.raw.Close()
 		}
-		p.lost()
-		return nil, dialFault(x, p.address, p.t.cfg.ConnectTimeout, err)
+		return nil, err
 	}
-	p.t.open.Add(1)
 	return l, nil
 }
 
@@ -73,6 +72,9 @@ func (l *link) open(x *exchange.Exchange) error {
 		return nil
 	}
 	cfg := t.tls
+	if l.host.lane() > 0 {
+		cfg = t.shared
+	}
 	if cfg.ServerName == "" {
 		cfg = cfg.Clone()
 		if host, _, err := net.SplitHostPort(l.place.address); err == nil {
@@ -91,13 +93,19 @@ func (l *link) open(x *exchange.Exchange) error {
 	if err != nil {
 		return &tlsError{err}
 	}
-	return l.verify()
+	if err := l.verify(); err != nil {
+		return err
+	}
+	if cfg.NextProtos[0] == mux.Protocol {
+		l.share()
+	}
+	return nil
 }
 
 // verify checks what the handshake brought.
 func (l *link) verify() error {
 	state := l.tls.ConnectionState()
-	if got := state.NegotiatedProtocol; got != "" && got != "http/1.1" {
+	if got := state.NegotiatedProtocol; got != "" && got != "http/1.1" && got != mux.Protocol {
 		return &tlsError{fmt.Errorf("the endpoint chose protocol %q by ALPN where \"http/1.1\" was offered; set the service's protocol to what it speaks", got)}
 	}
 	l.info.TLS = &state

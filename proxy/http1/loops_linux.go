@@ -112,7 +112,8 @@ type loopConn conn
 func (lc *loopConn) Ready(raw *loop.Conn) bool {
 	c := (*conn)(lc)
 	if !c.serve() {
-		return false
+		m := c.session.Load()
+		return m != nil && m.Serve()
 	}
 	raw.IdleUntil(c.host.now().Add(c.s.cfg.IdleTimeout))
 	return true
@@ -136,7 +137,7 @@ func (c *conn) leaving() {
 // hung reports whether the other side is known to have ended its half: an event
 // that came together with the request is not told again.
 func hung(raw net.Conn) bool {
-	c, ok := raw.(*loop.Conn)
+	c, ok := raw.(interface{ Hung() (half, dead bool) })
 	if !ok {
 		return false
 	}

@@ -13,9 +13,10 @@ type place struct {
 	t       *transport
 	address string
 	idle    [][]*link // by lane; the most recently used last
-	count   int       // connections, those being dialled included
+	count   int       // connections, and streams of shared ones, those being dialled included
 	waiting []chan struct{}
 	retired bool
+	sharing sharing
 }
 
 // take gives an idle connection of h's lane, or room for a new one (both nil),
@@ -145,8 +146,11 @@ func (p *place) lost() {
 }
 
 // retire empties the place. Called with the mutex held.
-func (p *place) retire() (idle []*link) {
+func (p *place) retire() (idle []*link, shared []*carrying) {
 	p.retired = true
+	for lane := range p.sharing.lanes {
+		shared = append(shared, p.sharing.lanes[lane].carrying...)
+	}
 	for i := range p.idle {
 		idle = append(idle, p.idle[i]...)
 		p.idle[i] = nil
@@ -154,7 +158,7 @@ func (p *place) retire() (idle []*link) {
 	for len(p.waiting) > 0 {
 		p.wake()
 	}
-	return idle
+	return idle, shared
 }
 
 // idleUntil is when a connection put back now must be closed.

@@ -51,6 +51,7 @@ type records struct {
 
 	mu     sync.Mutex
 	out    *[]byte // nil: nothing waits to be sent
+	sent   int     // bytes of out that sendNow has sent
 	busy   bool    // somebody flushes
 	direct bool    // handed over: writes go out at once
 }
@@ -170,10 +171,10 @@ func (r *records) flush() error {
 	defer r.turn.Unlock()
 	r.mu.Lock()
 	for r.out != nil {
-		out := r.out
-		r.out, r.busy = nil, true
+		out, sent := r.out, r.sent
+		r.out, r.sent, r.busy = nil, 0, true
 		r.mu.Unlock()
-		_, err := r.raw.Write(*out)
+		_, err := r.raw.Write((*out)[sent:])
 		giveSealed(out)
 		r.mu.Lock()
 		if r.busy = false; err != nil {
@@ -183,6 +184,27 @@ func (r *records) flush() error {
 	}
 	r.mu.Unlock()
 	return nil
+}
+
+// sendNow sends what TLS has written as far as the socket takes it without
+// anybody waiting, and reports whether that was all.
+func (r *records) sendNow() (all bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	raw, ok := r.raw.(interface{ WriteNow([]byte) (int, error) })
+	switch {
+	case r.busy || !ok:
+		return false, nil
+	case r.out == nil:
+		return true, nil
+	}
+	n, err := raw.WriteNow((*r.out)[r.sent:])
+	if r.sent += n; err == nil && r.sent < len(*r.out) {
+		return false, nil
+	}
+	giveSealed(r.out)
+	r.out, r.sent = nil, 0
+	return true, err
 }
 
 // release lets the connection be used like any other, over raw.

@@ -5,14 +5,20 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"lintel.dev/lintel/proxy/http1/mux"
 )
 
 // secure makes TLS connections of clients.
-type secure struct{ cfg *tls.Config }
+type secure struct {
+	cfg    *tls.Config
+	shared *tls.Config // on event loops, where one connection may carry many
+}
 
 // newSecure makes ALPN say what is spoken here, also in the configurations that
-// are chosen per connection and do not say it themselves.
-func newSecure(from *tls.Config, h2 bool) (*secure, error) {
+// are chosen per connection and do not say it themselves. mesh: other Lintels may
+// come.
+func newSecure(from *tls.Config, h2, mesh bool) (*secure, error) {
 	if len(from.Certificates) == 0 && from.GetCertificate == nil && from.GetConfigForClient == nil {
 		return nil, errors.New("the TLS config has no certificate: set Certificates, GetCertificate or GetConfigForClient")
 	}
@@ -20,6 +26,17 @@ func newSecure(from *tls.Config, h2 bool) (*secure, error) {
 	if h2 {
 		protos = []string{"h2", "http/1.1"}
 	}
+	s := &secure{cfg: speaking(from, protos)}
+	if s.shared = s.cfg; mesh {
+		s.shared = speaking(from, append([]string{mux.Protocol}, protos...))
+		s.shared.DynamicRecordSizingDisabled = true // nobody waits for the beginning of a page
+	}
+	return s, nil
+}
+
+// speaking is from with ALPN saying protos, also in the configurations that are
+// chosen per connection and do not say it themselves (as an ACME challenge does).
+func speaking(from *tls.Config, protos []string) *tls.Config {
 	t := from.Clone()
 	t.NextProtos = protos
 	if choose := from.GetConfigForClient; choose != nil {
@@ -33,12 +50,16 @@ func newSecure(from *tls.Config, h2 bool) (*secure, error) {
 			return c, nil
 		}
 	}
-	return &secure{t}, nil
+	return t
 }
 
 func (s *secure) server(raw net.Conn, h host) *secureConn {
 	c := &secureConn{wire: records{raw: raw, turn: h.mutex()}}
-	c.Conn = tls.Server(&c.wire, s.cfg)
+	cfg := s.cfg
+	if h.lane() > 0 {
+		cfg = s.shared
+	}
+	c.Conn = tls.Server(&c.wire, cfg)
 	return c
 }
 
@@ -77,25 +98,30 @@ func (c *secureConn) truncated() bool { return c.wire.ended }
 // large body passed on in pieces of 16 KB costs a system call for each: further
 // records are read as long as they are here whole.
 func (c *secureConn) Read(p []byte) (int, error) {
-	if c.ahead > 0 && len(p) > 0 {
+	var n int
+	var err error
+	rest := false // TLS may hold more of the record that p begins with
+	switch {
+	case len(p) == 0:
+		return 0, nil
+	case c.ahead > 0:
 		p[0], c.ahead = c.next[0], 0
-		return 1, nil // there may be more, as before
-	}
-	if c.later != nil {
+		n, rest = 1, true
+	case c.later != nil:
 		return 0, c.later
+	default:
+		n, err = c.Conn.Read(p)
 	}
-	n, err := c.Conn.Read(p)
-	for err == nil && n < len(p) && c.wire.whole() {
+	for err == nil && c.later == nil && n < len(p) && (rest || c.wire.whole()) {
 		var m int
 		// A record may be one that carries no data. Nobody must wait for the one
 		// behind it while there is data to hand out.
 		c.wire.noWait = true
 		m, c.later = c.Conn.Read(p[n:])
 		c.wire.noWait = false
-		if n += m; c.later == errNoRecord { //nolint:errorlint // ours, unwrapped
+		n, rest = n+m, false
+		if c.later == errNoRecord { //nolint:errorlint // ours, unwrapped
 			c.later = nil
-			break
-		} else if c.later != nil {
 			break
 		}
 	}

@@ -78,7 +78,7 @@ func NewServer(cfg exchange.ServerConfig, h exchange.Handler, log *slog.Logger, 
 		xs: sync.Pool{New: newExchange}}
 	if cfg.TLS != nil {
 		var err error
-		if s.tls, err = newSecure(cfg.TLS, cfg.H2 && opt.HTTP2 != nil); err != nil {
+		if s.tls, err = newSecure(cfg.TLS, cfg.H2 && opt.HTTP2 != nil, cfg.PeerID != nil); err != nil {
 			return nil, fmt.Errorf("http1: listener %q: %w", cfg.Name, err)
 		}
 	}
@@ -149,7 +149,7 @@ func (s *server) forget(c *conn) {
 	_, known := s.all[c]
 	delete(s.all, c)
 	s.mu.Unlock()
-	if known {
+	if known && c.stream == nil { // whose connection counts itself
 		s.conns.Add(-1)
 	}
 }
@@ -188,11 +188,14 @@ func (s *server) Shutdown(ctx context.Context) (int, error) {
 		cut = int(s.open.Load())
 	}
 	for _, c := range s.snapshot() {
-		c.cut()
+		if c.session.Load() == nil {
+			c.cut()
+		}
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutGrace)
 	defer cancel()
 	s.idle(grace)
+	s.sessionsEnd(grace)
 	s.mu.Lock()
 	if s.sweeping {
 		s.sweeping = false
@@ -217,6 +220,6 @@ func (s *server) idle(ctx context.Context) bool {
 	return true
 }
 
-// Conns reports open connections, and how many were refused because of
+// Conns reports open connections, each once whatever it carries, and how many were refused because of
 // MaxConns since the start.
 func (s *server) Conns() (open, refused int64) { return s.conns.Load(), s.refused.Load() }

@@ -32,14 +32,23 @@ import (
 // repeats a run's choices, though not their timing. Run it with -race, and with
 // -tags poison, which overwrites buffers that are given back.
 func TestSoak(t *testing.T) {
-	long := 4 * time.Second
+	seed, long := soakFor(t)
+	parts := time.Duration(2 * len(drivers()))
+	for name, opt := range drivers() {
+		t.Run(name, func(t *testing.T) { soak(t, opt, false, nil, seed, long/parts) })
+		t.Run(name+" over TLS", func(t *testing.T) { soak(t, opt, true, nil, seed, long/parts) })
+	}
+}
+
+func soakFor(t *testing.T) (seed uint64, long time.Duration) {
+	long = 4 * time.Second
 	if s := os.Getenv("LINTEL_SOAK"); s != "" {
 		var err error
 		if long, err = time.ParseDuration(s); err != nil {
 			t.Fatalf("LINTEL_SOAK: %v", err)
 		}
 	}
-	seed := rand.Uint64()
+	seed = rand.Uint64()
 	if s := os.Getenv("LINTEL_SEED"); s != "" {
 		var err error
 		if seed, err = strconv.ParseUint(s, 16, 64); err != nil {
@@ -47,16 +56,16 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	t.Logf("LINTEL_SEED=%x", seed)
-	parts := time.Duration(2 * len(drivers()))
-	for name, opt := range drivers() {
-		t.Run(name, func(t *testing.T) { soak(t, opt, false, seed, long/parts) })
-		t.Run(name+" over TLS", func(t *testing.T) { soak(t, opt, true, seed, long/parts) })
-	}
+	return seed, long
 }
+
+// soakOver makes a server and a transport that are reached, and reach, by other
+// ways than sockets of their own.
+type soakOver func(exchange.ServerConfig, exchange.TransportConfig, exchange.Handler) (*server, exchange.Server, exchange.Transport)
 
 const soakClients = 24
 
-func soak(t *testing.T, opt Options, secure bool, seed uint64, long time.Duration) {
+func soak(t *testing.T, opt Options, secure bool, over soakOver, seed uint64, long time.Duration) {
 	before := goleak.IgnoreCurrent()
 	descriptors := openFiles(t)
 	k := &soakKit{t: t, dial: net.Dial}
@@ -71,11 +80,18 @@ func soak(t *testing.T, opt Options, secure bool, seed uint64, long time.Duratio
 		k.dial = func(network, address string) (net.Conn, error) { return tls.Dial(network, address, clientTLS) }
 	}
 	service := newSoakService(t, listen)
-	f := &soakForwarder{transport: NewTransport(tcfg), address: service.l.Addr().String(), fail: service.fail}
-	server, err := NewServer(cfg, f, slog.New(slog.DiscardHandler), opt)
-	if err != nil {
-		t.Fatal(err)
+	f := &soakForwarder{address: service.l.Addr().String(), fail: service.fail}
+	if over == nil {
+		over = func(cfg exchange.ServerConfig, tcfg exchange.TransportConfig, h exchange.Handler) (*server, exchange.Server, exchange.Transport) {
+			s, err := NewServer(cfg, h, slog.New(slog.DiscardHandler), opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.(*server), s, NewTransport(tcfg)
+		}
 	}
+	engine, server, transport := over(cfg, tcfg, f)
+	f.transport = transport
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +123,7 @@ func soak(t *testing.T, opt Options, secure bool, seed uint64, long time.Duratio
 	}
 	f.transport.Close()
 	eventually(t, "all connections to be closed", func() bool {
-		open, _ := conns(server)
+		open, _ := conns(engine)
 		return f.transport.Open() == 0 && open == 0
 	})
 	service.stop()

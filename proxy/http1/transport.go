@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1/mux"
 )
 
 // The defaults of exchange.TransportConfig.
@@ -22,10 +23,12 @@ const (
 const expectContinue = time.Second
 
 type transport struct {
-	cfg  exchange.TransportConfig
-	lim  limits
-	tls  *tls.Config // nil: plaintext
-	open atomic.Int64
+	cfg exchange.TransportConfig
+	lim limits
+	tls *tls.Config // nil: plaintext
+	// shared is the same on event loops, where exchanges may share a connection.
+	shared *tls.Config
+	open   atomic.Int64
 
 	mu     sync.Mutex
 	places map[string]*place
@@ -43,6 +46,11 @@ func NewTransport(cfg exchange.TransportConfig) exchange.Transport {
 	if cfg.TLS != nil {
 		t.tls = cfg.TLS.Clone()
 		t.tls.NextProtos = []string{"http/1.1"}
+		if t.shared = t.tls; cfg.PeerID != nil {
+			t.shared = cfg.TLS.Clone()
+			t.shared.NextProtos = []string{mux.Protocol, "http/1.1"}
+			t.shared.DynamicRecordSizingDisabled = true
+		}
 	}
 	return t
 }
@@ -81,10 +89,12 @@ func (t *transport) Reserve(x *exchange.Exchange, address string, _ exchange.Pro
 			}
 			l.discard()
 		case w == nil:
-			l, err := p.dial(x, h)
+			l, err := p.connect(x, h)
 			if err != nil {
-				return nil, err
+				p.lost()
+				return nil, dialFault(x, address, t.cfg.ConnectTimeout, err)
 			}
+			t.open.Add(1)
 			return l, nil
 		default:
 			if err := p.await(x, w); err != nil {
@@ -100,12 +110,20 @@ func (t *transport) Retire(address string) {
 	p := t.places[address]
 	delete(t.places, address)
 	var idle []*link
+	var shared []*carrying
 	if p != nil {
-		idle = p.retire()
+		idle, shared = p.retire()
 	}
 	t.mu.Unlock()
+	end(idle, shared)
+}
+
+func end(idle []*link, shared []*carrying) {
 	for _, l := range idle {
 		l.abandon()
+	}
+	for _, c := range shared {
+		c.session.Drain()
 	}
 }
 
@@ -114,15 +132,16 @@ func (t *transport) Close() {
 	t.mu.Lock()
 	t.closed = true
 	var idle []*link
+	var shared []*carrying
 	for _, p := range t.places {
-		idle = append(idle, p.retire()...)
+		i, s := p.retire()
+		idle, shared = append(idle, i...), append(shared, s...)
 	}
 	t.places = map[string]*place{}
 	t.mu.Unlock()
-	for _, l := range idle {
-		l.abandon()
-	}
+	end(idle, shared)
 }
 
-// Open implements exchange.Transport.
+// Open implements exchange.Transport. A stream that shares a connection counts as
+// one, as it does for MaxConns and MaxIdle.
 func (t *transport) Open() int { return int(t.open.Load()) }

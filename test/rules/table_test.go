@@ -25,7 +25,7 @@ var rooms = map[string][]string{
 	"proxy/route":             {"proxy/exchange", "proxy/filter", "proxy/cluster"},
 	"proxy/pipe":              {"proxy/exchange", "proxy/filter", "proxy/route", "proxy/cluster"},
 	"proxy/nethttp":           {"proxy/exchange"},
-	"proxy/http1":             {"proxy/exchange", "proxy/http1/loop"},
+	"proxy/http1":             {"proxy/exchange", "proxy/http1/loop", "proxy/http1/mux"},
 	"proxy/http1/loop":        {},
 	"proxy/http1/smuggling":   {}, // test data
 	"proxy/filter/ask":        {"proxy/exchange", "proxy/filter", "proxy/filter/firewall"},
@@ -33,6 +33,7 @@ var rooms = map[string][]string{
 	"proxy/filter/authorize":  {"proxy/exchange", "proxy/filter"},
 	"proxy/filter/lambda":     {"proxy/exchange", "proxy/filter", "proxy/filter/ask", "proxy/filter/firewall", "proxy/store"},
 	"proxy/listen/acme":       {},
+	"proxy/http1/mux":         {"proxy/http1/loop"},
 
 	// The control plane.
 	"config":        {},

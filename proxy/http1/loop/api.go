@@ -27,3 +27,14 @@ type Handler interface {
 	// passed. It closes the connection or sets another deadline.
 	Expired(c *Conn)
 }
+
+// A Handler that also has Closed is told, on the loop, when its connection has
+// been closed, whoever did it: for those who have others wait for the connection
+// without waiting in it.
+type closedHandler interface{ Closed(c *Conn) }
+
+// Runner is what Start runs. It is closed if it panics.
+type Runner interface {
+	Run()
+	Close() error
+}

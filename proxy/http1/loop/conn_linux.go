@@ -93,7 +93,7 @@ func (c *Conn) happened(e uint32) {
 	case c.closed.Load():
 	case c.state == idle:
 		c.state = busy
-		c.loop.goReady(c)
+		c.loop.Start((*readyConn)(c))
 	default:
 		c.wake(&c.reader)
 		// Also if somebody reads: there may be bytes before the end, and who gets
@@ -111,14 +111,21 @@ func (c *Conn) wake(t **Task) {
 	}
 }
 
-// runReady is the body of a Ready task.
-func (c *Conn) runReady(t *Task) {
+// readyConn is a Conn as what is run when it becomes ready.
+type readyConn Conn
+
+// Close implements Runner.
+func (r *readyConn) Close() error { return (*Conn)(r).Close() }
+
+// Run implements Runner.
+func (r *readyConn) Run() {
+	c := (*Conn)(r)
 	for c.handler.Ready(c) && c.state == busy && !c.closed.Load() {
 		if !c.pendingInput() {
 			c.goIdle()
 			return
 		}
-		t.Yield()
+		c.loop.running.Yield()
 	}
 }
 
@@ -165,7 +172,7 @@ func (c *Conn) Idle(until time.Time) {
 		return
 	}
 	if c.pendingInput() {
-		c.loop.goReady(c)
+		c.loop.Start((*readyConn)(c))
 		return
 	}
 	c.goIdle()
@@ -211,6 +218,9 @@ func (c *Conn) review() {
 		_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
 		c.wake(&c.reader)
 		c.wake(&c.writer)
+		if h, ok := c.handler.(closedHandler); ok {
+			l.guarded("handler's Closed", func() { h.Closed(c) })
+		}
 		return
 	}
 	if c.reader != nil {

@@ -74,6 +74,31 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return sent, nil
 }
 
+// WriteNow sends what the socket takes at once of p, and never waits: n is less
+// than len(p) when it is full. On the loop, task or not.
+func (c *Conn) WriteNow(p []byte) (n int, err error) {
+	for len(p) > n {
+		if err := c.usable(&c.writeBy); err != nil {
+			return n, c.failed("write", err)
+		}
+		if !c.writable || c.writer != nil {
+			return n, nil
+		}
+		k, errno := send(c.fd, p[n:])
+		switch errno {
+		case 0:
+			c.writable = k == len(p)-n
+			n += k
+		case unix.EAGAIN:
+			c.writable = false
+		case unix.EINTR:
+		default:
+			return n, c.failed("write", errno)
+		}
+	}
+	return n, nil
+}
+
 // Writev writes all of bufs, in one system call where it can. They are not
 // changed.
 func (c *Conn) Writev(bufs [][]byte) (int64, error) {

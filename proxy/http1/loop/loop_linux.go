@@ -74,7 +74,8 @@ type Loop struct {
 	running   *Task
 	spent     int     // by the running task since it was resumed
 	tasks     int     // that have not ended
-	readies   []*Task // unused ones for Ready
+	unused    []*Task // for Start
+	turnEnds  []func()
 	spare     []*coroutine
 	inUse     []*coroutine
 	pipes     []pipe // unused ones for Splice
@@ -192,11 +193,24 @@ func (l *Loop) turn() (over bool) {
 		l.resume(l.runq.pop())
 	}
 	l.takePosts() // connections that were closed: what they waited for is asked for first, then sleep
+	l.endTurn()
 	if l.closing && l.wound() {
 		return true
 	}
 	l.letOthers()
 	return false
+}
+
+// AtTurnEnd has f run once, not as a task, when every task of this turn has
+// run: what they have each said is then sent together. On the loop.
+func (l *Loop) AtTurnEnd(f func()) { l.turnEnds = append(l.turnEnds, f) }
+
+func (l *Loop) endTurn() {
+	for i := 0; i < len(l.turnEnds); i++ { // one may ask for another
+		l.guarded("function at the end of a turn", l.turnEnds[i])
+		l.turnEnds[i] = nil
+	}
+	l.turnEnds = l.turnEnds[:0]
 }
 
 // letOthers gives other goroutines of a busy process the thread: there may be

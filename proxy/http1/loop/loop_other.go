@@ -34,6 +34,8 @@ func (*Group) Close()                                             {}
 func (*Group) Serve(*net.TCPListener, func(*Conn) Handler) error  { return ErrUnsupported }
 func (*Loop) Now() time.Time                                      { return time.Now() }
 func (*Loop) Go(func()) *Task                                     { return nil }
+func (*Loop) Start(Runner)                                        {}
+func (*Loop) AtTurnEnd(func())                                    {}
 func (*Loop) Running() *Task                                      { return nil }
 func (*Loop) Await(func())                                        {}
 func (*Loop) Post(func()) bool                                    { return false }
@@ -41,10 +43,12 @@ func (*Loop) After(time.Duration, func()) *Timer                  { return nil }
 func (*Loop) NewTimer(func()) *Timer                              { return nil }
 func (*Loop) Dial(context.Context, string, string) (*Conn, error) { return nil, ErrUnsupported }
 func (*Timer) Reset(time.Duration)                                {}
+func (*Timer) Drop()                                              {}
 func (*Timer) Stop() bool                                         { return false }
 func (*Task) Loop() *Loop                                         { return nil }
 func (*Task) Park()                                               {}
 func (*Task) Unpark()                                             {}
+func (*Task) Wake()                                               {}
 func (*Task) Join()                                               {}
 func (*Task) Yield()                                              {}
 func (*Conn) Loop() *Loop                                         { return nil }
@@ -55,6 +59,7 @@ func (*Conn) Idle(time.Time)                                      {}
 func (*Conn) Busy() bool                                          { return false }
 func (*Conn) Detach() (net.Conn, error)                           { return nil, ErrUnsupported }
 func (*Conn) CloseWrite() error                                   { return ErrUnsupported }
+func (*Conn) WriteNow([]byte) (int, error)                        { return 0, ErrUnsupported }
 func (*Conn) Writev([][]byte) (int64, error)                      { return 0, ErrUnsupported }
 func (*Conn) LocalAddrPort() netip.AddrPort                       { return netip.AddrPort{} }
 func (*Conn) RemoteAddrPort() netip.AddrPort                      { return netip.AddrPort{} }

@@ -33,8 +33,8 @@ type Task struct {
 	loop    *Loop
 	co      *coroutine
 	f       func()
-	conn    *Conn // whose it is: closed if the task panics
-	ready   bool  // it is conn's Ready, not f
+	owner   Runner // whose it is: closed if the task panics
+	started bool   // it runs owner, not f, and is used again
 	ended   bool
 	waiting bool // in Park or Join: nothing but another task ends that
 	permit  atomic.Int32
@@ -53,30 +53,30 @@ type coroutine struct {
 }
 
 // Go runs f as another task of the loop, after those that are runnable now. A
-// panic in it is logged, and closes the connection of the task that started it.
-// On the loop only.
+// panic in it is logged, and closes what the task that started it runs for. On
+// the loop only.
 func (l *Loop) Go(f func()) *Task {
 	t := &Task{loop: l, f: f}
 	if l.running != nil {
-		t.conn = l.running.conn
+		t.owner = l.running.owner
 	}
 	l.tasks++
 	l.runq.push(t)
 	return t
 }
 
-// goReady runs c's Ready as a task. These are used again and again: every
-// request begins with one.
-func (l *Loop) goReady(c *Conn) {
+// Start runs r as a task that nobody may keep hold of: it is used again and
+// again, since every request begins with one. On the loop only.
+func (l *Loop) Start(r Runner) {
 	var t *Task
-	if n := len(l.readies); n > 0 {
-		t, l.readies = l.readies[n-1], l.readies[:n-1]
+	if n := len(l.unused); n > 0 {
+		t, l.unused = l.unused[n-1], l.unused[:n-1]
 		t.ended = false
 		t.permit.Store(noPermit)
 	} else {
-		t = &Task{loop: l, ready: true}
+		t = &Task{loop: l, started: true}
 	}
-	t.conn = c
+	t.owner = r
 	l.tasks++
 	l.runq.push(t)
 }
@@ -124,13 +124,13 @@ func (t *Task) run() {
 		if v != errUnwound { //nolint:errorlint // a panic's value
 			t.loop.log.Error("loop: panic in a task", "panic", v, "stack", string(debug.Stack()))
 		}
-		if t.conn != nil {
-			_ = t.conn.Close()
+		if t.owner != nil {
+			_ = t.owner.Close()
 		}
 		t.ended = true
 	}()
-	if t.ready {
-		t.conn.runReady(t)
+	if t.started {
+		t.owner.Run()
 	} else {
 		t.f()
 	}
@@ -171,10 +171,10 @@ func (l *Loop) settle() {
 		l.runq.push(j)
 	}
 	co := t.co
-	t.co, t.conn, t.f, t.joiners = nil, nil, nil, t.joiners[:0]
+	t.co, t.owner, t.f, t.joiners = nil, nil, nil, t.joiners[:0]
 	co.task = nil
-	if t.ready && !co.exit && len(l.readies) < keptTasks {
-		l.readies = append(l.readies, t)
+	if t.started && !co.exit && len(l.unused) < keptTasks {
+		l.unused = append(l.unused, t)
 	}
 	last := len(l.inUse) - 1
 	l.inUse[co.place] = l.inUse[last]
@@ -197,8 +197,8 @@ func (t *Task) suspend() {
 	}
 }
 
-// Running is the task that is running, nil outside tasks. That of a Ready is
-// used again for others once Ready has returned. On the loop only.
+// Running is the task that is running, nil outside tasks. One of Start or of a
+// Ready is used again for others once that has returned. On the loop only.
 func (l *Loop) Running() *Task { return l.running }
 
 // mustRun is Running for what only tasks may do.
@@ -236,8 +236,16 @@ func (t *Task) Unpark() {
 	}
 }
 
-// Join waits, in a task of the same loop, until t has ended. Not for the task of
-// a Ready.
+// Wake is Unpark from the loop itself, and cheaper: nothing is locked.
+func (t *Task) Wake() {
+	if t.permit.Swap(permit) == parked {
+		t.permit.Store(noPermit)
+		t.loop.runq.push(t)
+	}
+}
+
+// Join waits, in a task of the same loop, until t has ended. Not for a task of
+// Start or of a Ready.
 func (t *Task) Join() {
 	if t.ended {
 		return

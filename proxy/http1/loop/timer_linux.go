@@ -39,6 +39,13 @@ func (t *Timer) Stop() bool {
 	return set
 }
 
+// Drop is Stop for good: what the timer would have called is forgotten now, and
+// not only when its time has come.
+func (t *Timer) Drop() {
+	t.at = 0
+	t.loop.wheel.remove(t)
+}
+
 // link makes sure that the wheel comes by not later than ns.
 func (t *Timer) link(ns int64) {
 	w := &t.loop.wheel

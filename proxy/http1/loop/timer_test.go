@@ -123,3 +123,18 @@ func TestTimerResetAllocatesNothing(t *testing.T) {
 		t.Errorf("Reset allocates %v times", n)
 	}
 }
+
+// A timer that is dropped is forgotten at once, not when its time has come.
+func TestDroppedTimerIsForgotten(t *testing.T) {
+	l := newGroup(t, 1).Loops()[0]
+	if n := look(t, l, func() int {
+		before := l.wheel.count
+		timer := l.After(time.Hour, func() { t.Error("it rings") })
+		timer.Reset(time.Millisecond)
+		timer.Drop()
+		timer.Drop()
+		return l.wheel.count - before
+	}); n != 0 {
+		t.Errorf("%d timers are kept", n)
+	}
+}
