@@ -118,7 +118,6 @@ func (m *Limits) take(key []byte, least, most, cost int64) (granted int64, t Tak
 	k := keyOf(&m.seeds, key)
 	s := &m.shards[k.a%uint64(len(m.shards))]
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	// Read under the lock, so that per key the times are in the order of the
 	// decisions; the bound on any window rests on that.
 	now := m.clock()
@@ -142,6 +141,7 @@ func (m *Limits) take(key []byte, least, most, cost int64) (granted int64, t Tak
 		t.Retry = 0
 	}
 	s.sweep(now)
+	s.mu.Unlock()
 	return granted, t
 }
 
@@ -155,7 +155,11 @@ func (rs rules) look(state []int64, now, cost int64) (t Taken) {
 			q.Retry = time.Duration(r.retry(own, now, 1))
 		}
 		t.Each[i] = q
-		switch wait := time.Duration(r.retry(own, now, cost)); {
+		wait := q.Retry
+		if cost > 1 {
+			wait = time.Duration(r.retry(own, now, cost))
+		}
+		switch {
 		case wait > t.Retry:
 			t.Retry, t.By = wait, i
 		case t.Retry == 0 && q.Remaining < least:

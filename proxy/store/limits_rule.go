@@ -29,6 +29,7 @@ type rule struct {
 	every     int64 // gcra: ns per request, rounded up: never more than Requests per Window, at most 0.1 % fewer
 	depth     int64 // gcra: ns of debt a key may have
 	span      int64 // ns of a window, or of a slice
+	size      int   // words of its state
 }
 
 // rules are counted together; their states stand one after the other.
@@ -70,31 +71,21 @@ func newRule(a Algorithm, l Limit) (rule, error) {
 			return r, fmt.Errorf("store: a burst of %d takes more than %v to refill: lower the burst or shorten the window",
 				l.Burst, maxDebt)
 		}
-		r.depth = r.every * l.Burst
+		r.depth, r.size = r.every*l.Burst, 1
 	case FixedWindow:
-		r.span = int64(l.Window)
+		r.span, r.size = int64(l.Window), 2
 	case SlidingWindow:
-		r.span = (int64(l.Window) + slices - 1) / slices
+		r.span, r.size = (int64(l.Window)+slices-1)/slices, 1+slices+1
 	default:
 		return r, fmt.Errorf("store: algorithm %q: want %s, %s or %s", a, GCRA, SlidingWindow, FixedWindow)
 	}
 	return r, nil
 }
 
-func (r *rule) words() int {
-	switch r.algorithm {
-	case GCRA:
-		return 1
-	case FixedWindow:
-		return 2
-	}
-	return 1 + slices + 1
-}
-
 func (rs rules) words() int {
 	n := 0
 	for i := range rs {
-		n += rs[i].words()
+		n += rs[i].size
 	}
 	return n
 }
@@ -102,7 +93,7 @@ func (rs rules) words() int {
 // of is the part of a state that belongs to rule i. All rules of a set have the
 // same algorithm.
 func (rs rules) of(state []int64, i int) []int64 {
-	n := rs[i].words()
+	n := rs[i].size
 	return state[i*n : (i+1)*n]
 }
 
