@@ -41,6 +41,7 @@ type Ingress struct {
 	observers *compose.Observers
 	discovery *compose.Discovery
 	identity  *compose.Identity
+	stores    *store.Set
 	reloader  *compose.Reloader
 	watched   *compose.Watched
 	live      pipe.Live
@@ -102,7 +103,8 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	c := &compiler{registry: registry, stores: store.NewSet(), log: g.log,
+	g.stores = store.NewSet()
+	c := &compiler{registry: registry, stores: g.stores, log: g.log,
 		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed}}
 	if g.identity != nil {
 		c.sender = &compose.Sender{ID: g.identity}
@@ -128,7 +130,8 @@ func (g *Ingress) sources() admin.Sources {
 		Explain: func(r admin.ExplainRequest) (any, error) {
 			return compose.Explain(g.live.Acquire(), first.Name, compose.PathMode(first.Path), r)
 		},
-		Drain: g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
+		Caches: compose.Caches(g.stores),
+		Drain:  g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
 }
 
 // awaitDiscovery waits until something is known about every service. When the
@@ -266,6 +269,9 @@ func (g *Ingress) release(ctx context.Context) int {
 			}
 		}
 	})
+	if g.watched != nil {
+		g.watched.EndAgain()
+	}
 	g.live.Swap(nil)
 	if g.admin != nil {
 		g.admin.Close()

@@ -80,6 +80,16 @@ func (w *Watched) Pipe(listener string, p *pipe.Pipe) {
 	w.pipes[listener] = p
 }
 
+// EndAgain ends what the pipes do for no client.
+func (w *Watched) EndAgain() {
+	w.mu.Lock()
+	pipes := slices.Collect(maps.Values(w.pipes))
+	w.mu.Unlock()
+	for _, p := range pipes {
+		p.EndAgain()
+	}
+}
+
 // Checks are the readiness checks that both modes have.
 func (w *Watched) Checks() []admin.Check {
 	conf := admin.Check{Name: "config", OK: w.Reloader.Err() == "", Detail: fmt.Sprintf("generation %d", w.Reloader.Generation.Load())}

@@ -3,6 +3,7 @@ package cache
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
@@ -17,11 +18,19 @@ func appendPart(key []byte, s string) []byte {
 
 // appendURI names what is asked for: scheme, authority, path and query, for the
 // GET of it, which is also what HEAD asks about.
-func appendURI(key []byte, r *exchange.Request) []byte {
+func (f *cache) appendURI(key []byte, r *exchange.Request) []byte {
+	key = appendTarget(key, r.Scheme, r.Authority, r.Path)
+	if len(f.IgnoreQuery) > 0 {
+		return appendPart(key, thinned(r.Query, f.IgnoreQuery))
+	}
+	return appendPart(key, r.Query)
+}
+
+// appendTarget is appendURI up to the query.
+func appendTarget(key []byte, scheme, authority, path string) []byte {
 	key = append(key, 'G')
-	key = appendPart(key, r.Scheme)
-	authority := r.Authority
-	if r.Scheme == "https" {
+	key = appendPart(key, scheme)
+	if scheme == "https" {
 		authority = strings.TrimSuffix(authority, ":443")
 	} else {
 		authority = strings.TrimSuffix(authority, ":80")
@@ -32,8 +41,37 @@ func appendURI(key []byte, r *exchange.Request) []byte {
 			key[i] = c | 0x20
 		}
 	}
-	key = appendPart(key, r.Path)
-	return appendPart(key, r.Query)
+	return appendPart(key, path)
+}
+
+// thinned is a query without the parameters that choose no answer: names, or
+// their beginnings and a star.
+func thinned(query string, ignore []string) string {
+	var kept []string
+	for one := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(one, "=")
+		if !slices.ContainsFunc(ignore, func(n string) bool {
+			if begin, many := strings.CutSuffix(n, "*"); many {
+				return strings.HasPrefix(name, begin)
+			}
+			return n == name
+		}) {
+			kept = append(kept, one)
+		}
+	}
+	return strings.Join(kept, "&")
+}
+
+// splitURI takes a key of appendURI apart.
+func splitURI(key string) (scheme, authority, path, query string) {
+	var parts [4]string
+	rest := key[1:]
+	for i := range parts {
+		n, used := binary.Uvarint([]byte(rest[:min(len(rest), binary.MaxVarintLen64)]))
+		rest = rest[used:]
+		parts[i], rest = rest[:n], rest[n:]
+	}
+	return parts[0], parts[1], parts[2], parts[3]
 }
 
 // appendUser names whom the answer is for: the user with what a token lets that
@@ -92,6 +130,9 @@ var claimed = [...]string{
 func appendClaims(key []byte, h *exchange.Fields) []byte {
 	for i := range h.Len() {
 		line := h.At(i)
+		if line.Name == "" || line.Name[0]|0x20 != 'x' && line.Name[0]|0x20 != 'f' {
+			continue // nearly all of them
+		}
 		for n := range claimed {
 			if exchange.SameName(line.Name, claimed[n]) {
 				key = appendPart(append(key, byte('0'+n)), line.Value)
