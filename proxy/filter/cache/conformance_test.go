@@ -3,6 +3,8 @@ package cache
 import (
 	"testing"
 	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
 )
 
 // step is one exchange of a conformance test: what the client asks, what the
@@ -83,7 +85,8 @@ func TestConformance(t *testing.T) {
 		{"9111 4.3.3", "a new whole answer replaces the stale one", Config{}, []step{{says: etag}, {after: 61 * time.Second, says: fresh}, {hit: true}}},
 		{"9111 4.3.3", "a failure to validate is passed on", Config{}, []step{{says: etag}, {after: 61 * time.Second, status: 500}}},
 		{"9111 4.3.4", "another tag in the 304 freshens nothing", Config{}, []step{{says: etag}, {after: 61 * time.Second, status: 304, says: []string{`ETag: "2"`}, hit: true}, {}}},
-		{"9111 4.3.5", "HEAD with another tag ends the stored answer", Config{}, []step{{says: etag}, {after: 61 * time.Second, ask: "HEAD /", says: []string{`ETag: "2"`}}, {says: etag}}},
+		{"9111 4.3.5", "HEAD with another tag ends the stored answer", Config{}, []step{{says: etag}, {after: 61 * time.Second, ask: "HEAD /", says: []string{`ETag: "2"`}}, {status: 304}}},
+		{"9111 4.3.5", "HEAD of another length too", Config{}, []step{{says: etag}, {after: 61 * time.Second, ask: "HEAD /", says: []string{"X-Longer: 1"}}, {status: 304}}},
 		{"9111 4.3.5", "HEAD with the same tag freshens it", Config{}, []step{{says: etag}, {after: 61 * time.Second, ask: "HEAD /", says: etag}, {hit: true}}},
 		{"9111 4.3.5", "HEAD that says nothing changes nothing", Config{StaleIfError: day}, []step{{says: etag}, {after: 61 * time.Second, ask: "HEAD /"}, {status: 503, hit: true}}},
 		{"9111 4.4", "POST ends the stored answer", Config{}, []step{{says: fresh}, {ask: "POST /"}, {}}},
@@ -157,7 +160,13 @@ func TestConformance(t *testing.T) {
 				}
 				r.advance(s.after)
 				x := request(s.ask, s.with...)
-				body := r.do(x, says(s.status, string(rune('a'+i)), s.says...))
+				body := r.do(x, func(x *exchange.Exchange) *exchange.Fault {
+					_ = says(s.status, string(rune('a'+i)), s.says...)(x)
+					if x.Response.Header.Del("X-Longer") > 0 {
+						x.Response.Length = 7
+					}
+					return nil
+				})
 				ours := body != string(rune('a'+i))
 				if x.Request.Method == "HEAD" {
 					ours = x.Attempts == 0

@@ -55,9 +55,9 @@ func (c *control) read(s string) {
 		case is(name, "no-store"):
 			c.noStore = true
 		case is(name, "no-cache"):
-			c.noCache = c.noCache || !has || !c.leaveOut(arg)
+			c.noCache = !has || !c.leaveOut(arg) || c.noCache
 		case is(name, "private"):
-			c.private = c.private || !has || !c.leaveOut(arg)
+			c.private = !has || !c.leaveOut(arg) || c.private
 		case is(name, "public"):
 			c.public = true
 		case is(name, "must-revalidate"):

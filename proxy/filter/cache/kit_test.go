@@ -105,13 +105,13 @@ func (r *rig) head(x *exchange.Exchange, o origin) {
 }
 
 // behind lets x be renewed: o answers the exchange without a client, which runs
-// to its end before OnRequest returns, or when the test calls the returned run.
+// to its end when the test calls run.
 func (r *rig) behind(x *exchange.Exchange, o origin) (run func()) {
-	run = func() {}
+	later := func() {}
 	x.Again = func(x *exchange.Exchange, prepare func(*exchange.Exchange)) bool {
 		y := x.Detached()
 		prepare(y)
-		run = func() {
+		later = func() {
 			r.calls.Add(1)
 			y.Attempts++
 			if y.Fault = o(y); y.Fault != nil {
@@ -126,7 +126,7 @@ func (r *rig) behind(x *exchange.Exchange, o origin) (run func()) {
 		}
 		return true
 	}
-	return func() { run() }
+	return func() { later() }
 }
 
 // do runs x to its end and returns the body the client got.

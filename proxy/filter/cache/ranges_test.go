@@ -118,4 +118,3 @@ func FuzzRange(f *testing.F) {
 		}
 	})
 }
-
