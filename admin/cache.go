@@ -50,16 +50,16 @@ func (s *Server) purge(w http.ResponseWriter, r *http.Request) {
 	d := json.NewDecoder(r.Body) // bounded by guard
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil {
-		problem(w, http.StatusBadRequest, "purge", `Send JSON with one of url, prefix, tag and all, as {"tag": "product-7"}: `+err.Error())
+		problem(w, http.StatusBadRequest, "bad-purge", `Send JSON with one of url, prefix, tag and all, as {"tag": "product-7"}: `+err.Error())
 		return
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		problem(w, http.StatusBadRequest, "purge", "There is more than one JSON value.")
+		problem(w, http.StatusBadRequest, "bad-purge", "There is more than one JSON value.")
 		return
 	}
 	n, err := s.src.Caches.Purge(p)
 	if err != nil {
-		problem(w, http.StatusBadRequest, "purge", err.Error())
+		problem(w, http.StatusBadRequest, "bad-purge", err.Error())
 		return
 	}
 	s.log.Info("cache purged through the admin API", "from", r.RemoteAddr, "url", p.URL, "prefix", p.Prefix, "tag", p.Tag,
