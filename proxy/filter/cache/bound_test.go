@@ -77,6 +77,9 @@ func TestAHitAllocatesOnlyItsBody(t *testing.T) {
 		"user":         {user(request("GET /path?q=1", "Accept: text/html"), "u"), 1},
 		"not modified": {request("GET /path?q=1", `If-None-Match: "v1"`), 0},
 		"head":         {request("HEAD /path?q=1"), 0},
+		"with wishes":  {request("GET /path?q=1", "Cache-Control: max-age=30, min-fresh=1", "Pragma: no-cache"), 1},
+		"forwarded":    {request("GET /path?q=1", "X-Forwarded-For: 192.0.2.1", "If-None-Match: \"v2\""), 1},
+		"a part":       {request("GET /path?q=1", "Range: bytes=1-2"), 2}, // and Content-Range
 	} {
 		r := newRig(t, Config{})
 		first := request("GET /path?q=1", "Accept: text/html")

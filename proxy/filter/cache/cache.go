@@ -26,6 +26,7 @@ type visit struct {
 	creds     bool            // the request says who is asking
 	request   exchange.Fields // as it came: what later filters change chooses no variant
 	fwd       string          // why it was forwarded (RFC 9211 section 2.2)
+	saw       saw             // of them
 	ifError   time.Duration   // the request's own stale-if-error, -1 when it has none
 
 	lookup     bool // it was looked up, so its answer may be stored or replaced
@@ -51,7 +52,8 @@ func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 	r := &x.Request
 	var room [512]byte
 	uri := f.appendURI(room[:0], r)
-	if why, unsafe := f.passes(r); why != "" {
+	saw := f.look(&r.Header)
+	if why, unsafe := f.passes(r, saw); why != "" {
 		v := &visit{fwd: why, unsafe: unsafe}
 		if unsafe {
 			v.uri = append(v.uri, uri...)
@@ -59,37 +61,47 @@ func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 		x.Keep(v)
 		return filter.Next
 	}
-	want := f.wants(&r.Header)
+	want := &noWishes
+	if saw&sawControl != 0 && f.ClientControl == "honour" {
+		c := wishes(&r.Header)
+		want = &c
+	}
 	if want.noStore {
 		x.Keep(&visit{fwd: "request"})
 		return filter.Next
 	}
-	key := f.appendUser(uri, x)
+	key := f.appendUser(uri, x, saw)
 	uri, user := key[:len(uri):len(uri)], key[len(uri):]
-	creds := len(user) > 0 || f.credentials(x)
+	creds := len(user) > 0 || saw&sawCredential != 0 || known(x)
+	var claimRoom [256]byte
+	claims := claimRoom[:0]
+	if saw&sawClaim != 0 {
+		claims = appendClaims(claims, &r.Header)
+	}
 	now := f.now()
-	found := f.find(uri, user, creds, &r.Header, now)
+	found := f.find(uri, user, creds, claims, &r.Header, now)
 	may := no
 	if found != nil {
-		may = f.usable(found.Value, &want, now)
+		may = f.usable(found.Value, want, now)
 	}
 	if may == yes {
-		f.serve(x, found, &r.Header, now, "", "")
+		f.serve(x, found, &r.Header, saw, now, "", "")
 		return filter.Answered
 	}
 	if want.onlyIfCached && may == no {
 		return filter.Refuse(notCached())
 	}
 	v := &visit{fwd: "miss", lookup: true, creds: creds, store: r.Method == http.MethodGet, held: found, ifError: want.ifError}
-	own := append([]byte(nil), key...)
-	own = appendClaims(own, &r.Header)
+	own := append(make([]byte, 0, len(key)+len(claims)), key...)
+	own = append(own, claims...)
+	v.saw = saw
 	v.uri, v.user = own[:len(uri):len(uri)], own[len(uri):len(key):len(key)]
 	v.claims = string(own[len(key):])
 	v.request.Replace(&r.Header)
 	if may == renewing && f.renew(x, v, now, want.onlyIfCached) {
 		return filter.Answered
 	}
-	if v.store && !want.noCache && f.alone(x, v, own, &want) {
+	if v.store && !want.noCache && f.alone(x, v, own, want) {
 		return filter.Answered
 	}
 	x.Keep(v)
@@ -114,11 +126,11 @@ func (f *cache) ask(h *exchange.Fields, v *visit) {
 	v.asked = f.now()
 }
 
-// wants is what the client asks of caches, as far as that counts here.
-func (f *cache) wants(h *exchange.Fields) control {
-	if f.ClientControl == "ignore" {
-		return noControl()
-	}
+// noWishes are those of nearly every client.
+var noWishes = noControl()
+
+// wishes are what the client asks of caches.
+func wishes(h *exchange.Fields) control {
 	want := parseControl(h, false)
 	if !want.present && h.HasToken("Pragma", "no-cache") {
 		want.noCache = true
@@ -127,7 +139,7 @@ func (f *cache) wants(h *exchange.Fields) control {
 }
 
 // passes says why a request is none of the cache's business, "" when it is.
-func (f *cache) passes(r *exchange.Request) (why string, unsafe bool) {
+func (f *cache) passes(r *exchange.Request, saw saw) (why string, unsafe bool) {
 	switch r.Method {
 	case http.MethodGet:
 		if !f.get {
@@ -142,7 +154,7 @@ func (f *cache) passes(r *exchange.Request) (why string, unsafe bool) {
 	default:
 		return "method", true
 	}
-	if r.Length != 0 || r.Upgrade != "" || foreign(&r.Header) {
+	if r.Length != 0 || r.Upgrade != "" || saw&sawForeign != 0 {
 		return "bypass", false
 	}
 	return "", false

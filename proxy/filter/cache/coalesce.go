@@ -16,7 +16,7 @@ func (f *cache) alone(x *exchange.Exchange, v *visit, own []byte, want *control)
 	if v.flight != nil {
 		return false // it leads already
 	}
-	if v.held == nil && v.creds && (len(v.user) == 0 || !f.perUser) || v.request.Has("Range") {
+	if v.held == nil && v.creds && (len(v.user) == 0 || !f.perUser) || v.saw&sawRange != 0 {
 		return false
 	}
 	key := own
@@ -41,10 +41,10 @@ func (f *cache) alone(x *exchange.Exchange, v *visit, own []byte, want *control)
 		}
 		// Looked up again also by a leader: the one before may just have landed.
 		now := f.now()
-		v.held = f.find(v.uri, v.user, v.creds, &v.request, now)
+		v.held = f.find(v.uri, v.user, v.creds, []byte(v.claims), &v.request, now)
 		if v.held != nil && f.usable(v.held.Value, want, now) == yes {
 			f.land(v, false)
-			f.serve(x, v.held, &v.request, now, fwd, "")
+			f.serve(x, v.held, &v.request, v.saw, now, fwd, "")
 			return true
 		}
 		if leader || !again || x.Ended() != nil {

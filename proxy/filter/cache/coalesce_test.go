@@ -302,3 +302,25 @@ func TestOneAsksForAllWhetherASharedAnswerStillHolds(t *testing.T) {
 		t.Errorf("asked %d times, want 2", n)
 	}
 }
+
+// Whoever waits need not wait for the leader's client to take the last piece.
+func TestAWholeBodyIsStoredBeforeItsClientHasTakenIt(t *testing.T) {
+	for proto, stored := range map[string]bool{"HTTP/1.1": true, "HTTP/2.0": false} { // where trailers may still come
+		r := newRig(t, Config{})
+		x := request("GET /")
+		r.head(x, func(x *exchange.Exchange) *exchange.Fault {
+			_ = says(200, "hello", "Cache-Control: max-age=60")(x)
+			x.Response.Proto = proto
+			return nil
+		})
+		_, _ = io.ReadFull(x.Response.Body, make([]byte, 5))
+		if got := r.responses.Len() == 1; got != stored {
+			t.Errorf("%s: stored %v", proto, got)
+		}
+		_ = x.Response.Body.Close()
+		r.Done(x)
+		if r.responses.Len() != 1 {
+			t.Errorf("%s: not stored in the end", proto)
+		}
+	}
+}

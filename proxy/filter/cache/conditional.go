@@ -78,9 +78,6 @@ func (a *answer) condition(h *exchange.Fields) {
 	}
 }
 
-// foreign reports conditions that are the service's to judge.
-func foreign(h *exchange.Fields) bool { return h.Has("If-Match") || h.Has("If-Unmodified-Since") }
-
 // unconditional takes off what a request asks only for itself: for the renewal of
 // an answer that others are given too.
 func unconditional(h *exchange.Fields) {

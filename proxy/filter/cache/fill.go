@@ -2,6 +2,7 @@ package cache
 
 import (
 	"io"
+	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/store"
@@ -58,6 +59,8 @@ func (c *fill) Read(p []byte) (int, error) {
 		c.finish()
 	case err != nil:
 		c.abandon(true)
+	case c.complete():
+		c.finish() // without waiting for the client to take the last of it
 	case c.flight != nil && !c.over:
 		c.flight.Handed()
 	}
@@ -111,6 +114,12 @@ func (c *fill) resize(size int64) bool {
 	c.buf = append(make([]byte, 0, size), c.buf...)
 	c.f.responses.Free(old)
 	return true
+}
+
+// complete reports whether all of the body is here, before its end is read. With
+// HTTP/1 nothing comes after an announced length.
+func (c *fill) complete() bool {
+	return !c.over && c.want >= 0 && int64(len(c.buf)) == c.want && strings.HasPrefix(c.x.Response.Proto, "HTTP/1")
 }
 
 // tooLarge gives up on a body, and spares others the wait for such a one.

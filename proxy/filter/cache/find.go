@@ -8,10 +8,8 @@ import (
 
 // find returns what is kept for this user, or else for everybody, that the
 // request fields choose; a fresh one before a stale one.
-func (f *cache) find(uri, user []byte, creds bool, request *exchange.Fields, now time.Time) *held {
+func (f *cache) find(uri, user []byte, creds bool, claims []byte, request *exchange.Fields, now time.Time) *held {
 	var own *held
-	var room [256]byte
-	claims := appendClaims(room[:0], request)
 	if len(user) > 0 && f.perUser {
 		own = choose(f.responses.Variants(uri, user), request, claims, false)
 		if own != nil && own.Value.left(now) > 0 {

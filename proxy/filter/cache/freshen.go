@@ -18,7 +18,7 @@ func (f *cache) validated(x *exchange.Exchange, v *visit, now time.Time) {
 		fwd += "; stored"
 	}
 	v.served = true
-	f.serve(x, &held{Value: a}, &v.request, now, fwd, "")
+	f.serve(x, &held{Value: a}, &v.request, v.saw, now, fwd, "")
 }
 
 // freshened is what is held with the fields of a 304, or of an answer to HEAD, in

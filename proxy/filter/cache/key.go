@@ -78,7 +78,7 @@ func splitURI(key string) (scheme, authority, path, query string) {
 // user do, and the consumer. Nothing is appended when nobody is known.
 // Credentials still in the request may name somebody else again, so their
 // digest belongs to the name.
-func (f *cache) appendUser(key []byte, x *exchange.Exchange) []byte {
+func (f *cache) appendUser(key []byte, x *exchange.Exchange, saw saw) []byte {
 	start := len(key)
 	id := x.Identity
 	if id != nil && (id.Issuer != "" || id.Subject != "") {
@@ -102,7 +102,7 @@ func (f *cache) appendUser(key []byte, x *exchange.Exchange) []byte {
 		key = appendPart(append(key, 't'), t.Subject)
 		key = appendPart(key, t.Scope)
 	}
-	if len(key) > start {
+	if len(key) > start && saw&sawCredential != 0 {
 		h := &x.Request.Header
 		for i := range h.Len() {
 			if line := h.At(i); f.credential(line.Name) {
@@ -130,9 +130,6 @@ var claimed = [...]string{
 func appendClaims(key []byte, h *exchange.Fields) []byte {
 	for i := range h.Len() {
 		line := h.At(i)
-		if line.Name == "" || line.Name[0]|0x20 != 'x' && line.Name[0]|0x20 != 'f' {
-			continue // nearly all of them
-		}
 		for n := range claimed {
 			if exchange.SameName(line.Name, claimed[n]) {
 				key = appendPart(append(key, byte('0'+n)), line.Value)
@@ -155,16 +152,7 @@ func (f *cache) credential(name string) bool {
 	return is(name, "Authorization") || f.cookies && is(name, "Cookie")
 }
 
-// credentials reports whether the request says who is asking.
-func (f *cache) credentials(x *exchange.Exchange) bool {
-	if x.Identity != nil || x.Consumer != "" || x.Txn != nil && x.Txn.Subject != "" {
-		return true
-	}
-	h := &x.Request.Header
-	for i := range h.Len() {
-		if f.credential(h.At(i).Name) {
-			return true
-		}
-	}
-	return false
+// known reports whether a filter has found out who is asking.
+func known(x *exchange.Exchange) bool {
+	return x.Identity != nil || x.Consumer != "" || x.Txn != nil && x.Txn.Subject != ""
 }

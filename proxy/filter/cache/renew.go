@@ -26,7 +26,7 @@ func (f *cache) renew(x *exchange.Exchange, v *visit, now time.Time, onlyIfCache
 			}
 		}
 	}
-	f.serve(x, v.held, &v.request, now, "", "stale-while-revalidate")
+	f.serve(x, v.held, &v.request, v.saw, now, "", "stale-while-revalidate")
 	return true
 }
 

@@ -11,7 +11,7 @@ import (
 
 // serve answers x with what is kept; request has the client's own conditions.
 // Without fwd, why it was forwarded nevertheless, it is a hit.
-func (f *cache) serve(x *exchange.Exchange, h *held, request *exchange.Fields, now time.Time, fwd, detail string) {
+func (f *cache) serve(x *exchange.Exchange, h *held, request *exchange.Fields, saw saw, now time.Time, fwd, detail string) {
 	h.Touch()
 	a := h.Value
 	line := a.lineAt(now)
@@ -25,7 +25,7 @@ func (f *cache) serve(x *exchange.Exchange, h *held, request *exchange.Fields, n
 	if detail != "" {
 		info += "; detail=" + detail
 	}
-	unmodified := a.unmodified(request)
+	unmodified := saw&sawCondition != 0 && a.unmodified(request)
 	x.DropResponse()
 	header := &x.Response.Header
 	header.Replace(&a.header)
@@ -36,7 +36,7 @@ func (f *cache) serve(x *exchange.Exchange, h *held, request *exchange.Fields, n
 		x.Response.Status = http.StatusNotModified
 		return
 	}
-	if a.servePart(x, request) {
+	if saw&sawRange != 0 && a.servePart(x, request) {
 		return
 	}
 	x.Response.Status = a.status
@@ -119,7 +119,7 @@ func (f *cache) answered(x *exchange.Exchange, v *visit) {
 		return
 	case v.held != nil && failed(status) && f.tolerates(v.held.Value, v.ifError, now):
 		v.served = true
-		f.serve(x, v.held, &v.request, now, info[len("lintel; fwd="):], "stale-if-error")
+		f.serve(x, v.held, &v.request, v.saw, now, info[len("lintel; fwd="):], "stale-if-error")
 		f.land(v, true)
 		f.settle(x, v, false)
 		return
@@ -160,7 +160,7 @@ func (f *cache) OnFault(x *exchange.Exchange, fault *exchange.Fault) bool {
 	if !f.tolerates(v.held.Value, v.ifError, now) {
 		return false
 	}
-	f.serve(x, v.held, &v.request, now, v.fwd, "stale-if-error")
+	f.serve(x, v.held, &v.request, v.saw, now, v.fwd, "stale-if-error")
 	v.served = true
 	f.land(v, true)
 	return true
