@@ -118,7 +118,7 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 		return nil
 	}}
 	g.watched = &compose.Watched{Discovery: g.discovery, Identity: g.identity, Reloader: g.reloader,
-		Clusters: c.clusters, Metrics: g.observers.Metrics}
+		Clusters: c.clusters, Stores: g.stores, Metrics: g.observers.Metrics}
 	return errors.Join(g.watched.Gauges(), g.reloader.Boot(s))
 }
 

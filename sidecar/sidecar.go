@@ -158,7 +158,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		return nil
 	}}
 	c.watched = &compose.Watched{Discovery: c.discovery, Identity: c.identity, Reloader: c.reloader,
-		Clusters: comp.clusters, Metrics: c.observers.Metrics}
+		Clusters: comp.clusters, Stores: c.stores, Metrics: c.observers.Metrics}
 	return errors.Join(c.watched.Gauges(), c.reloader.Boot(s))
 }
 

@@ -16,6 +16,7 @@ import (
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
+	"lintel.dev/lintel/proxy/store"
 	"lintel.dev/lintel/tracing"
 )
 
@@ -64,6 +65,7 @@ type Watched struct {
 	Identity  *Identity // nil without a mesh
 	Reloader  *Reloader
 	Clusters  *Clusters
+	Stores    *store.Set
 	Metrics   *tracing.Metrics
 
 	mu    sync.Mutex
@@ -176,6 +178,11 @@ func (w *Watched) Gauges() error {
 		Connections: func(emit tracing.Emit) {
 			for _, s := range w.Clusters.Status() {
 				emit(float64(s.Connections), "service", s.Service)
+			}
+		},
+		Stores: func(emit tracing.Emit) {
+			for name, n := range cacheEntries(w.Stores) {
+				emit(float64(n), name)
 			}
 		},
 		Endpoints: func(emit tracing.Emit) {

@@ -23,3 +23,13 @@ func (c caches) Purge(r admin.PurgeRequest) (int, error) {
 }
 
 func canonical(path string) (string, error) { return route.NormalizePath(path, route.KeepEncoded) }
+
+// cacheEntries counts the answers held, by cache. While a reload is under way two
+// caches may have one name.
+func cacheEntries(stores *store.Set) map[string]int {
+	out := map[string]int{}
+	for _, s := range (cache.Caches{Stores: stores}).Stats() {
+		out["cache "+s.Name] += s.Entries
+	}
+	return out
+}
