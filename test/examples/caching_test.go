@@ -39,7 +39,7 @@ func newShop(t *testing.T, answer func(n int64, w http.ResponseWriter, r *http.R
 func (s *shop) addr() string { return s.Listener.Addr().String() }
 
 // startCaching runs an example with its admin API, and says where that is.
-func startCaching(t *testing.T, name string, env map[string]string) (g *gateway, adminAddr string) {
+func startCaching(t *testing.T, name string, env map[string]string, change ...func(*config.Snapshot)) (g *gateway, adminAddr string) {
 	t.Helper()
 	t.Setenv("LISTEN", "127.0.0.1:0")
 	t.Setenv("ADMIN", "127.0.0.1:0")
@@ -51,6 +51,9 @@ func startCaching(t *testing.T, name string, env map[string]string) (g *gateway,
 		t.Fatal(err)
 	}
 	s.Admin.Address = "127.0.0.1:0"
+	for _, f := range change {
+		f(s)
+	}
 	s.Shutdown.Drain = 5 * time.Second
 	in, err := ingress.Start(t.Context(), ingress.Options{Snapshot: s, Version: "test", Out: io.Discard, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -283,4 +286,37 @@ func TestCachingPurgesByTag(t *testing.T) {
 	if _, err := admin.AskPurge(t.Context(), adminAddr, admin.PurgeRequest{URL: "https://h/%2e%2e/%zz"}); err == nil {
 		t.Error("a wrong URL was taken")
 	}
+}
+
+// The other engine gives parts, confirmations and stale pages as well.
+func TestCachingOverHTTP2(t *testing.T) {
+	s := newShop(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=1")
+		w.Header().Set("ETag", fmt.Sprintf(`"%d"`, n))
+		_, _ = io.WriteString(w, "0123456789")
+	})
+	g, _ := startCaching(t, "caching.yaml", map[string]string{"SHOP_ADDR": s.addr()}, func(s *config.Snapshot) { s.Listeners[0].H2C = true })
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	g.client = &http.Client{Transport: transport, Timeout: time.Minute}
+	first := g.get("/page", "")
+	if first.ProtoMajor != 2 || first.body != "0123456789" {
+		t.Fatalf("%s %d %q", first.Proto, first.StatusCode, first.body)
+	}
+	for _, c := range []struct {
+		line, body string
+		status     int
+	}{
+		{"Range: bytes=3-5", "345", 206}, {"Range: bytes=20-", "", 416}, {"If-None-Match: " + first.Header.Get("Etag"), "", 304},
+	} {
+		// Within its second it is a hit, later it is given stale: both from the store.
+		if a := g.get("/page", "", c.line); a.StatusCode != c.status || a.body != c.body || !strings.HasPrefix(a.Header.Get("Cache-Status"), "lintel; hit") {
+			t.Errorf("%s: %d %q %s", c.line, a.StatusCode, a.body, a.Header.Get("Cache-Status"))
+		}
+	}
+	until(t, "it is given stale", func() bool {
+		return strings.Contains(g.get("/page", "").Header.Get("Cache-Status"), "stale-while-revalidate")
+	})
+	until(t, "it is renewed", func() bool { return g.get("/page", "").Header.Get("Etag") != first.Header.Get("Etag") })
 }
