@@ -15,6 +15,9 @@ func (s *Server) apiRoutes() http.Handler {
 	mux.HandleFunc("GET /services", s.ask("services", s.src.Services))
 	mux.HandleFunc("GET /connections", s.ask("connections", s.src.Connections))
 	mux.HandleFunc("GET /explain", s.explain)
+	mux.HandleFunc("GET /cache", s.caches)
+	mux.HandleFunc("POST /cache/purge", s.purge)
+	mux.HandleFunc("DELETE /cache/purge", s.purge)
 	mux.HandleFunc("POST /drain", s.beginDrain)
 	mux.HandleFunc("POST /reload", s.runReload)
 	mux.HandleFunc("GET /.well-known/jwks.json", s.keys)
@@ -79,6 +82,8 @@ GET  /routes        the routes in matching order
 GET  /services      services, their endpoints and breakers
 GET  /connections   open connections
 GET  /explain       ?method=&host=&path=&header=Name:value&scheme=&listener=&client_ip=&peer=&client_cert=: what would happen to a request
+GET  /cache         what caches hold, and their hits
+POST /cache/purge   {"url": …}, {"prefix": …}, {"tag": …} or {"all": true}: forget answers
 POST /drain         stop taking traffic and finish what is in flight
 POST /reload        read the configuration again
 GET  /.well-known/jwks.json   keys of those who mint Txn-Tokens

@@ -48,5 +48,6 @@ type Sources struct {
 	Drain       func() // begins the drain and returns
 	Reload      func() error
 	Metrics     http.Handler
+	Caches      Caches
 	Keys        func() []byte // a JWK Set (RFC 7517)
 }

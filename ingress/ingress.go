@@ -42,6 +42,7 @@ type Ingress struct {
 	observers *compose.Observers
 	discovery *compose.Discovery
 	identity  *compose.Identity
+	stores    *store.Set
 	reloader  *compose.Reloader
 	watched   *compose.Watched
 	live      pipe.Live
@@ -104,7 +105,8 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	c := &compiler{registry: registry, stores: store.NewSet(), log: g.log, redis: &compose.Redis{Log: g.log},
+	g.stores = store.NewSet()
+	c := &compiler{registry: registry, stores: g.stores, log: g.log, redis: &compose.Redis{Log: g.log},
 		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed}}
 	if g.identity != nil {
 		c.sender = &compose.Sender{ID: g.identity}
@@ -118,7 +120,7 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 		return nil
 	}}
 	g.watched = &compose.Watched{Discovery: g.discovery, Identity: g.identity, Reloader: g.reloader,
-		Clusters: c.clusters, Redis: c.redis, Metrics: g.observers.Metrics}
+		Clusters: c.clusters, Redis: c.redis, Stores: g.stores, Metrics: g.observers.Metrics}
 	return errors.Join(g.watched.Gauges(), g.reloader.Boot(s))
 }
 
@@ -133,7 +135,8 @@ func (g *Ingress) sources() admin.Sources {
 			}
 			return compose.Explain(g.live.Acquire(), in, r)
 		},
-		Drain: g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
+		Caches: compose.Caches(g.stores),
+		Drain:  g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
 }
 
 // awaitDiscovery waits until something is known about every service. When the
@@ -308,6 +311,9 @@ func (g *Ingress) release(ctx context.Context) int {
 		if e.tls != nil {
 			e.tls.Close()
 		}
+	}
+	if g.watched != nil {
+		g.watched.EndAgain()
 	}
 	g.live.Swap(nil)
 	if g.admin != nil {

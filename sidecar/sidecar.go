@@ -47,6 +47,7 @@ type Sidecar struct {
 	intentions *intentions
 	memory     *txntoken.Memory
 	verifier   atomic.Pointer[txntoken.Verifier]
+	stores     *store.Set
 	reloader   *compose.Reloader
 	watched    *compose.Watched
 	in, out    pipe.Live
@@ -133,7 +134,8 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	comp := &compiler{registry: registry, stores: store.NewSet(), log: c.log, id: c.identity, intentions: c.intentions, redis: &compose.Redis{Log: c.log},
+	c.stores = store.NewSet()
+	comp := &compiler{registry: registry, stores: c.stores, log: c.log, id: c.identity, intentions: c.intentions, redis: &compose.Redis{Log: c.log},
 		clusters: &compose.Clusters{ID: c.identity, Feed: c.discovery.Feed},
 		sender:   &compose.Sender{ID: c.identity, Workload: s.Identity.Txn.Workload}}
 	c.reloader = &compose.Reloader{Path: c.opts.Path, Log: c.log, Metrics: c.observers.Metrics, Apply: func(s *config.Snapshot) error {
@@ -157,7 +159,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		return nil
 	}}
 	c.watched = &compose.Watched{Discovery: c.discovery, Identity: c.identity, Reloader: c.reloader,
-		Clusters: comp.clusters, Redis: comp.redis, Metrics: c.observers.Metrics}
+		Clusters: comp.clusters, Redis: comp.redis, Stores: c.stores, Metrics: c.observers.Metrics}
 	return errors.Join(c.watched.Gauges(), c.reloader.Boot(s))
 }
 
@@ -311,6 +313,9 @@ func (c *Sidecar) release(ctx context.Context) int {
 		}
 	}
 	c.background()
+	if c.watched != nil {
+		c.watched.EndAgain()
+	}
 	c.in.Swap(nil)
 	c.out.Swap(nil)
 	if c.admin != nil {

@@ -17,7 +17,8 @@ func (c *Sidecar) sources() admin.Sources {
 			}
 			return compose.Explain(c.out.Acquire(), compose.Entrance{Listener: outboundListener, Path: compose.PathMode(c.cfg.Path)}, r)
 		},
-		Drain: c.Drain, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
+		Caches: compose.Caches(c.stores),
+		Drain:  c.Drain, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
 }
 
 // checks are the readiness checks: those of both modes, and the app's health.

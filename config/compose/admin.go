@@ -16,6 +16,7 @@ import (
 	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
+	"lintel.dev/lintel/proxy/store"
 	"lintel.dev/lintel/tracing"
 )
 
@@ -65,6 +66,7 @@ type Watched struct {
 	Reloader  *Reloader
 	Clusters  *Clusters
 	Redis     *Redis
+	Stores    *store.Set
 	Metrics   *tracing.Metrics
 
 	mu    sync.Mutex
@@ -98,6 +100,16 @@ func (w *Watched) Pipe(listener string, p *pipe.Pipe) {
 		w.pipes = map[string]*pipe.Pipe{}
 	}
 	w.pipes[listener] = p
+}
+
+// EndAgain ends what the pipes do for no client.
+func (w *Watched) EndAgain() {
+	w.mu.Lock()
+	pipes := slices.Collect(maps.Values(w.pipes))
+	w.mu.Unlock()
+	for _, p := range pipes {
+		p.EndAgain()
+	}
 }
 
 // Checks are the readiness checks that both modes have.
@@ -199,6 +211,11 @@ func (w *Watched) Gauges() error {
 		Connections: func(emit tracing.Emit) {
 			for _, s := range w.Clusters.Status() {
 				emit(float64(s.Connections), "service", s.Service)
+			}
+		},
+		Stores: func(emit tracing.Emit) {
+			for name, n := range cacheEntries(w.Stores) {
+				emit(float64(n), name)
 			}
 		},
 		Endpoints: func(emit tracing.Emit) {

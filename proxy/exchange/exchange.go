@@ -61,6 +61,12 @@ type Exchange struct {
 	// that waiting in place is fine.
 	Waiter func(ctx context.Context, wait func(context.Context) error) error
 
+	// Again runs a second exchange with the same request through the filters behind
+	// the running one and to the service, on behalf of x's user but for no
+	// client, and reports whether it could be begun. x.Detached is what prepare
+	// is given before Again returns. Nil where there is no such thing.
+	Again func(x *Exchange, prepare func(second *Exchange)) bool
+
 	// Engine is the server engine's own: its transport finds there what the
 	// exchange runs on.
 	Engine any
@@ -218,6 +224,9 @@ func (x *Exchange) RunDone() {
 
 // UseSlot is for the pipe: Keep and Kept now belong to filter number i.
 func (x *Exchange) UseSlot(i int) { x.slot = i }
+
+// Slot is what UseSlot was last told.
+func (x *Exchange) Slot() int { return x.slot }
 
 // Keep stores what the running filter wants to find again in its own later
 // calls on this exchange. No other filter sees it.

@@ -42,6 +42,9 @@ type Pipe struct {
 	Panics atomic.Int64
 	Open   atomic.Int64 // exchanges in hand
 	runs   sync.Pool
+
+	seconds *seconds
+	rerun   func(*exchange.Exchange, func(*exchange.Exchange)) bool // again, bound once
 }
 
 // Live holds the table in force.
@@ -69,7 +72,9 @@ func New(cfg Config, live *Live) *Pipe {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Pipe{cfg: cfg, live: live, runs: sync.Pool{New: func() any { return new(run) }}}
+	p := &Pipe{cfg: cfg, live: live, runs: sync.Pool{New: func() any { return new(run) }}, seconds: newSeconds()}
+	p.rerun = p.again
+	return p
 }
 
 // run is what Finish needs of Serve.
@@ -77,6 +82,7 @@ type run struct {
 	table   *route.Table
 	route   *route.Route
 	begun   int // observers that saw Begin
+	first   int // the filter at which it begins: 0 for a client's
 	started int // filters whose OnRequest was called
 	ended   bool
 }
@@ -94,7 +100,7 @@ func (r *run) filterAt(i int) *filter.Instance {
 // Serve fills x.Response. It never panics.
 func (p *Pipe) Serve(x *exchange.Exchange) {
 	r := p.runs.Get().(*run)
-	x.Hold = r
+	x.Hold, x.Again = r, p.rerun
 	p.Open.Add(1)
 	defer func() {
 		if v := recover(); v != nil {
@@ -158,7 +164,12 @@ func (p *Pipe) serve(x *exchange.Exchange, r *run) {
 			answer(x, fault)
 		}
 	}
-	for i := r.started - 1; i >= 0; i-- {
+	p.back(x, r)
+}
+
+// back runs the filters that saw the request, in reverse.
+func (p *Pipe) back(x *exchange.Exchange, r *run) {
+	for i := r.started - 1; i >= r.first; i-- {
 		if f := r.filterAt(i); f.Response != nil {
 			x.UseSlot(i)
 			f.Response.OnResponse(x)
@@ -288,7 +299,7 @@ func (p *Pipe) finish(x *exchange.Exchange, r *run) (through bool) {
 			p.panicked(x, recover())
 		}
 	}()
-	for r.started > 0 {
+	for r.started > r.first {
 		r.started--
 		if f := r.filterAt(r.started); f.Done != nil {
 			x.UseSlot(r.started)

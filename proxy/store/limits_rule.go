@@ -13,10 +13,10 @@ const (
 	maxDebt     = 10 * maxWindow
 )
 
-// slices is how many parts of a sliding window are counted apart. The one that
+// sliceCount is how many parts of a sliding window are counted apart. The one that
 // is only partly inside counts whole: the limit is never exceeded, and a steady
 // client loses a thirty-second of it on average.
-const slices = 16
+const sliceCount = 16
 
 // rule is a Limit made ready to count. Its state is a few words of the caller:
 //
@@ -75,7 +75,7 @@ func newRule(a Algorithm, l Limit) (rule, error) {
 	case FixedWindow:
 		r.span, r.size = int64(l.Window), 2
 	case SlidingWindow:
-		r.span, r.size = (int64(l.Window)+slices-1)/slices, 1+slices+1
+		r.span, r.size = (int64(l.Window)+sliceCount-1)/sliceCount, 1+sliceCount+1
 	default:
 		return r, fmt.Errorf("store: algorithm %q: want %s, %s or %s", a, GCRA, SlidingWindow, FixedWindow)
 	}
@@ -131,7 +131,7 @@ func (r *rule) used(state []int64, now int64) int64 {
 		return state[1]
 	}
 	sum := int64(0)
-	for j := at - slices; j <= state[0]; j++ {
+	for j := at - sliceCount; j <= state[0]; j++ {
 		sum += r.slice(state, j)
 	}
 	return sum
@@ -139,10 +139,10 @@ func (r *rule) used(state []int64, now int64) int64 {
 
 // slice is the count of slice j.
 func (r *rule) slice(state []int64, j int64) int64 {
-	if j < 0 || j > state[0] || j < state[0]-slices {
+	if j < 0 || j > state[0] || j < state[0]-sliceCount {
 		return 0
 	}
-	return state[1+j%(slices+1)]
+	return state[1+j%(sliceCount+1)]
 }
 
 // charge counts n more. There must be room for them.
@@ -158,14 +158,14 @@ func (r *rule) charge(state []int64, now, n int64) {
 	case SlidingWindow:
 		at := now / r.span
 		r.advance(state, at)
-		state[1+at%(slices+1)] += n
+		state[1+at%(sliceCount+1)] += n
 	}
 }
 
 // advance makes at the newest slice.
 func (r *rule) advance(state []int64, at int64) {
-	for j := max(state[0]+1, at-slices); j <= at; j++ {
-		state[1+j%(slices+1)] = 0
+	for j := max(state[0]+1, at-sliceCount); j <= at; j++ {
+		state[1+j%(sliceCount+1)] = 0
 	}
 	state[0] = max(state[0], at)
 }
@@ -182,9 +182,9 @@ func (r *rule) retry(state []int64, now, n int64) int64 {
 		return (max(now/r.span, state[0])+1)*r.span - now
 	}
 	sum := r.used(state, now)
-	for j := now/r.span - slices; sum+n > r.Requests && j <= state[0]; j++ {
+	for j := now/r.span - sliceCount; sum+n > r.Requests && j <= state[0]; j++ {
 		if sum -= r.slice(state, j); sum+n <= r.Requests {
-			return (j+slices+1)*r.span - now
+			return (j+sliceCount+1)*r.span - now
 		}
 	}
 	return 0
@@ -208,9 +208,9 @@ func (r *rule) due(state []int64) int64 {
 		}
 		return (state[0] + 1) * r.span
 	}
-	for j := state[0]; j >= state[0]-slices; j-- {
+	for j := state[0]; j >= state[0]-sliceCount; j-- {
 		if r.slice(state, j) > 0 {
-			return (j + slices + 1) * r.span
+			return (j + sliceCount + 1) * r.span
 		}
 	}
 	return 0
@@ -229,9 +229,9 @@ func (r *rule) worse(state, other []int64) {
 		}
 	case SlidingWindow:
 		r.advance(state, other[0])
-		for j := state[0] - slices; j <= other[0]; j++ {
+		for j := state[0] - sliceCount; j <= other[0]; j++ {
 			if n := r.slice(other, j); n > 0 {
-				state[1+j%(slices+1)] = max(r.slice(state, j), n)
+				state[1+j%(sliceCount+1)] = max(r.slice(state, j), n)
 			}
 		}
 	}

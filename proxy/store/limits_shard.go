@@ -17,7 +17,7 @@ type limitShard struct {
 	heap    []uint32 // slots, least due first
 	floor   []int64  // the worst of what was forgotten before it was due
 	floored int64    // until when floor means something
-	scratch [MaxLimits * (slices + 2)]int64
+	scratch [MaxLimits * (sliceCount + 2)]int64
 	_       [64]byte // shards on cache lines of their own
 }
 

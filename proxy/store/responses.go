@@ -19,18 +19,25 @@ type Responses[V any] struct {
 	room    int64 // bytes for collecting
 	filling atomic.Int64
 	epochs  [4096]atomic.Uint64 // by URI hash, counts invalidations
+	purges  atomic.Uint64       // counts purges of more than one URI
 }
 
 // Overhead is what every kept answer costs besides its own bytes: the entry,
 // its places in the maps and the slices they grow by.
 const Overhead = 768
 
+// TagCost is what every tag of an answer costs besides its bytes: its places in
+// the index.
+const TagCost = 320
+
 // MaxVariants is how many variants of one URI are kept for one user.
 const MaxVariants = 16
 
 type responseShard[V any] struct {
 	mu     sync.RWMutex
+	hits   atomic.Int64 // beside mu: who finds an answer has just written there
 	uris   map[string]*group[V]
+	tags   map[string]map[*Held[V]]struct{}
 	max    int64
 	bytes  int64
 	count  int
@@ -51,7 +58,9 @@ type group[V any] struct {
 type Held[V any] struct {
 	Value V
 
+	shard        *responseShard[V] // nil when it is in no store
 	uri, user    string
+	tags         []string
 	size         int64
 	used         atomic.Bool
 	kept         bool
@@ -66,6 +75,19 @@ func (h *Held[V]) Touch() {
 	if !h.used.Load() {
 		h.used.Store(true)
 	}
+	if h.shard != nil {
+		h.shard.hits.Add(1)
+	}
+}
+
+// Entry is an answer to keep.
+type Entry[V any] struct {
+	URI, User  []byte
+	Value      V
+	Size       int64    // bytes it takes, without keys, tags and Overhead
+	Tags       []string // by which PurgeTag finds it
+	Epoch      uint64   // when it was asked for
+	Supersedes func(old V) bool
 }
 
 // NewResponses returns an empty store of at most maxBytes, in which one answer
@@ -81,6 +103,7 @@ func NewResponses[V any](maxBytes, maxOne int64) *Responses[V] {
 	for i := range r.shards {
 		r.shards[i].max = kept / n
 		r.shards[i].uris = map[string]*group[V]{}
+		r.shards[i].tags = map[string]map[*Held[V]]struct{}{}
 	}
 	return r
 }
@@ -106,39 +129,43 @@ func (r *Responses[V]) Variants(uri, user []byte) []*Held[V] {
 	return g.users[string(user)]
 }
 
-// Epoch changes when uri is invalidated (and, rarely, when another is): an
-// answer asked for before is not to be kept after.
+// Epoch changes when uri is invalidated or anything is purged (and, rarely, when
+// another URI is): an answer asked for before is not to be kept after.
 func (r *Responses[V]) Epoch(uri []byte) uint64 {
 	_, e := r.shard(uri)
-	return r.epochs[e].Load()
+	return r.epoch(e)
 }
 
-// Put keeps v, which takes size bytes besides its keys and Overhead, in place
-// of those variants that it supersedes. It reports false when v has no room or
-// uri was invalidated since epoch.
-func (r *Responses[V]) Put(uri, user []byte, v V, size int64, epoch uint64, supersedes func(old V) bool) bool {
-	size += int64(len(uri)+len(user)) + Overhead
-	s, e := r.shard(uri)
+func (r *Responses[V]) epoch(e uint64) uint64 { return r.epochs[e].Load() + r.purges.Load() }
+
+// Put keeps an answer in place of those variants that it supersedes. It reports
+// false when there is no room for it, or its URI was invalidated since Epoch.
+func (r *Responses[V]) Put(e Entry[V]) bool {
+	size := e.Size + int64(len(e.URI)+len(e.User)) + Overhead
+	for _, t := range e.Tags {
+		size += int64(len(t)) + TagCost
+	}
+	s, n := r.shard(e.URI)
 	if size > s.max {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.epochs[e].Load() != epoch {
+	if r.epoch(n) != e.Epoch {
 		return false
 	}
-	for _, old := range s.variants(uri, user) {
-		if supersedes(old.Value) {
+	for _, old := range s.variants(e.URI, e.User) {
+		if e.Supersedes(old.Value) {
 			s.drop(old)
 		}
 	}
-	if list := s.variants(uri, user); len(list) >= MaxVariants {
+	if list := s.variants(e.URI, e.User); len(list) >= MaxVariants {
 		s.drop(list[len(list)-1])
 	}
 	for s.bytes+size > s.max {
 		s.evict()
 	}
-	s.add(&Held[V]{Value: v, uri: strings.Clone(string(uri)), user: string(user), size: size, kept: true})
+	s.add(&Held[V]{Value: e.Value, shard: s, uri: strings.Clone(string(e.URI)), user: string(e.User), tags: e.Tags, size: size, kept: true})
 	return true
 }
 
@@ -157,22 +184,7 @@ func (r *Responses[V]) Invalidate(uri []byte) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.epochs[e].Add(1)
-	g := s.uris[string(uri)]
-	if g == nil {
-		return 0
-	}
-	n := 0
-	for _, h := range g.shared {
-		s.drop(h)
-		n++
-	}
-	for _, list := range g.users {
-		for _, h := range list {
-			s.drop(h)
-			n++
-		}
-	}
-	return n
+	return s.forget(s.uris[string(uri)])
 }
 
 // Reserve asks for n bytes to collect an answer in. Give them back by Free.
@@ -186,27 +198,3 @@ func (r *Responses[V]) Reserve(n int64) bool {
 
 // Free gives back what Reserve granted.
 func (r *Responses[V]) Free(n int64) { r.filling.Add(-n) }
-
-// Bytes is what is kept and collected now, overhead included.
-func (r *Responses[V]) Bytes() int64 {
-	n := r.filling.Load()
-	for i := range r.shards {
-		s := &r.shards[i]
-		s.mu.RLock()
-		n += s.bytes
-		s.mu.RUnlock()
-	}
-	return n
-}
-
-// Len is how many answers are kept.
-func (r *Responses[V]) Len() int {
-	n := 0
-	for i := range r.shards {
-		s := &r.shards[i]
-		s.mu.RLock()
-		n += s.count
-		s.mu.RUnlock()
-	}
-	return n
-}

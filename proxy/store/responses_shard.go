@@ -33,8 +33,33 @@ func (s *responseShard[V]) add(h *Held[V]) {
 		s.oldest = h
 	}
 	s.newest = h
+	for _, t := range h.tags {
+		if s.tags[t] == nil {
+			s.tags[t] = map[*Held[V]]struct{}{}
+		}
+		s.tags[t][h] = struct{}{}
+	}
 	s.bytes += h.size
 	s.count++
+}
+
+// forget drops all of a group and reports how many that were.
+func (s *responseShard[V]) forget(g *group[V]) int {
+	if g == nil {
+		return 0
+	}
+	n := 0
+	for _, h := range g.shared {
+		s.drop(h)
+		n++
+	}
+	for _, list := range g.users {
+		for _, h := range list {
+			s.drop(h)
+			n++
+		}
+	}
+	return n
 }
 
 // drop takes h out of everything. Dropping twice is harmless.
@@ -68,6 +93,11 @@ func (s *responseShard[V]) drop(h *Held[V]) {
 		s.oldest = h.newer
 	}
 	h.newer, h.older = nil, nil
+	for _, t := range h.tags {
+		if delete(s.tags[t], h); len(s.tags[t]) == 0 {
+			delete(s.tags, t)
+		}
+	}
 	s.bytes -= h.size
 	s.count--
 }

@@ -8,8 +8,9 @@ import (
 
 func never(int) bool { return false }
 
-func put(r *Responses[int], uri, user string, v int, size int64) bool {
-	return r.Put([]byte(uri), []byte(user), v, size, r.Epoch([]byte(uri)), func(old int) bool { return old == v })
+func put(r *Responses[int], uri, user string, v int, size int64, tags ...string) bool {
+	return r.Put(Entry[int]{URI: []byte(uri), User: []byte(user), Value: v, Size: size, Epoch: r.Epoch([]byte(uri)),
+		Tags: tags, Supersedes: func(old int) bool { return old == v }})
 }
 
 func get(r *Responses[int], uri, user string) []int {
@@ -45,10 +46,10 @@ func TestWhatWasAskedForBeforeAnInvalidationIsNotKept(t *testing.T) {
 	uri := []byte("u")
 	e := r.Epoch(uri)
 	r.Invalidate(uri)
-	if r.Put(uri, nil, 1, 10, e, never) {
+	if r.Put(Entry[int]{URI: uri, Value: 1, Size: 10, Epoch: e, Supersedes: never}) {
 		t.Error("kept")
 	}
-	if !r.Put(uri, nil, 1, 10, r.Epoch(uri), never) {
+	if !r.Put(Entry[int]{URI: uri, Value: 1, Size: 10, Epoch: r.Epoch(uri), Supersedes: never}) {
 		t.Error("not kept after")
 	}
 }
@@ -83,8 +84,16 @@ func TestBooksBalance(t *testing.T) {
 			}
 		case 2, 3, 4:
 			get(r, uri, user)
+		case 5:
+			switch rng.IntN(40) {
+			case 0:
+				r.PurgeTag("t1")
+			case 1:
+				r.Purge(func(uri string) bool { return uri[len(uri)-1] == '7' })
+			}
 		default:
-			put(r, uri, user, rng.IntN(4), rng.Int64N(1000))
+			tags := []string{"t1", "t2", uri}
+			put(r, uri, user, rng.IntN(4), rng.Int64N(1000), tags[rng.IntN(4):]...)
 		}
 		if r.Bytes() > most {
 			t.Fatalf("step %d: %d bytes, want at most %d", i, r.Bytes(), most)
@@ -95,6 +104,19 @@ func TestBooksBalance(t *testing.T) {
 		n, bytes := 0, int64(0)
 		for h := s.oldest; h != nil; h = h.newer {
 			n, bytes = n+1, bytes+h.size
+		}
+		tagged, indexed := 0, 0
+		for h := s.oldest; h != nil; h = h.newer {
+			tagged += len(h.tags)
+		}
+		for tag, index := range s.tags {
+			indexed += len(index)
+			if len(index) == 0 {
+				t.Fatalf("tag %s is kept empty", tag)
+			}
+		}
+		if tagged != indexed {
+			t.Fatalf("shard %d: %d tags, %d in the index", i, tagged, indexed)
 		}
 		mapped := 0
 		for uri, g := range s.uris {
@@ -143,5 +165,57 @@ func TestWhatHasNoRoomIsRefused(t *testing.T) {
 	r.Free(2_500)
 	if r.Bytes() != 0 {
 		t.Error("not given back")
+	}
+}
+
+func TestPurgeFindsByTagAndByURI(t *testing.T) {
+	r := NewResponses[int](1<<20, 1000)
+	fill := func() {
+		r.Purge(func(string) bool { return true })
+		put(r, "a/1", "", 1, 10, "red", "all")
+		put(r, "a/2", "u", 2, 10, "all")
+		put(r, "b/1", "", 3, 10)
+		put(r, "b/1", "", 4, 10, "red")
+	}
+	for _, c := range []struct {
+		name  string
+		purge func() int
+		gone  int
+	}{
+		{"a tag", func() int { return r.PurgeTag("red") }, 2},
+		{"a tag of all users", func() int { return r.PurgeTag("all") }, 2},
+		{"a tag nothing carries", func() int { return r.PurgeTag("re") }, 0},
+		{"by URI", func() int { return r.Purge(func(uri string) bool { return uri[0] == 'a' }) }, 2},
+		{"all", func() int { return r.Purge(func(string) bool { return true }) }, 4},
+	} {
+		fill()
+		if n := c.purge(); n != c.gone || r.Len() != 4-c.gone {
+			t.Errorf("%s: %d purged, %d left, want %d gone of 4", c.name, n, r.Len(), c.gone)
+		}
+	}
+}
+
+func TestWhatWasAskedForBeforeAPurgeIsNotKept(t *testing.T) {
+	for name, purge := range map[string]func(r *Responses[int]){
+		"by tag": func(r *Responses[int]) { r.PurgeTag("t") },
+		"by URI": func(r *Responses[int]) { r.Purge(func(string) bool { return false }) },
+	} {
+		r := NewResponses[int](1<<20, 1000)
+		e := r.Epoch([]byte("u"))
+		purge(r)
+		if r.Put(Entry[int]{URI: []byte("u"), Value: 1, Epoch: e, Tags: []string{"t"}, Supersedes: never}) {
+			t.Errorf("%s: kept", name)
+		}
+	}
+}
+
+func TestHitsAreCounted(t *testing.T) {
+	r := NewResponses[int](1<<20, 1000)
+	put(r, "u", "", 1, 10)
+	get(r, "u", "")
+	get(r, "u", "")
+	(&Held[int]{}).Touch() // one that is in no store
+	if r.Hits() != 2 {
+		t.Errorf("%d hits, want 2", r.Hits())
 	}
 }

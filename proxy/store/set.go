@@ -3,6 +3,8 @@ package store
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -21,7 +23,8 @@ type item struct {
 	build sync.Once
 	value any
 	err   error
-	users int // guarded by the set
+	ready bool // guarded by the set: value is there for All
+	users int  // guarded by the set
 }
 
 // NewSet returns an empty set.
@@ -69,7 +72,40 @@ func Use[T any](l *Lease, name, fingerprint string, build func() (T, error)) (T,
 		return zero, fmt.Errorf("store: %s is a %T to one user and a %T to another: two uses share a name", name, it.value, zero)
 	}
 	l.held[k] = it
+	if !held {
+		l.set.show(it)
+	}
 	return v, nil
+}
+
+// Named is a value of a Set and its name.
+type Named[T any] struct {
+	Name  string
+	Value T
+}
+
+// All lists the values of one type that leases hold now, by name. During a
+// reload two may have one name.
+func All[T any](s *Set) []Named[T] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Named[T]
+	for k, it := range s.items {
+		if !it.ready {
+			continue
+		}
+		if v, ok := it.value.(T); ok {
+			out = append(out, Named[T]{k.name, v})
+		}
+	}
+	slices.SortFunc(out, func(a, b Named[T]) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (s *Set) show(it *item) {
+	s.mu.Lock()
+	it.ready = true
+	s.mu.Unlock()
 }
 
 // take counts one more user of the item, making it if need be.

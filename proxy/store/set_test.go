@@ -110,3 +110,23 @@ func TestConcurrentLeasesBuildOnceAndCloseOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestAllListsWhatIsHeldOfOneType(t *testing.T) {
+	s := NewSet()
+	l := s.Lease()
+	for _, name := range []string{"b", "a"} {
+		if _, err := Use(l, name, "f", func() (*closing, error) { return &closing{}, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = Use(l, "c", "f", func() (int, error) { return 1, nil })
+	_, _ = Use(l, "d", "f", func() (*closing, error) { return nil, errors.New("no") })
+	all := All[*closing](s)
+	if len(all) != 2 || all[0].Name != "a" || all[1].Name != "b" || all[0].Value == nil {
+		t.Errorf("listed %v", all)
+	}
+	l.Release()
+	if left := All[*closing](s); len(left) != 0 {
+		t.Errorf("%v listed after the last lease", left)
+	}
+}

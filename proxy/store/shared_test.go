@@ -286,7 +286,7 @@ func TestRedisCountsAsMemoryDoes(t *testing.T) {
 			for i := range limits {
 				// Both are exact where intervals are whole: µs in Redis, and of
 				// gcra Requests that divide Window.
-				limits[i].Window = time.Duration(1+rng.Int64N(5000)) * time.Duration(limits[i].Requests) * slices * time.Microsecond
+				limits[i].Window = time.Duration(1+rng.Int64N(5000)) * time.Duration(limits[i].Requests) * sliceCount * time.Microsecond
 			}
 			clock := &fakeClock{}
 			clock.ns.Store((1.8e15 + rng.Int64N(1e14)) * 1e3)

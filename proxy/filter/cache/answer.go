@@ -21,6 +21,8 @@ type answer struct {
 	lastMod  string    // Last-Modified as sent
 	vary     []exchange.Field
 	claims   string // of the request, as appendClaims spells them: like vary
+	tags     []string
+	date     time.Time
 
 	born time.Time     // now minus this is the current age (RFC 9111 section 4.2.3)
 	life time.Duration // freshness lifetime (section 4.2.1)
@@ -28,6 +30,10 @@ type answer struct {
 	always bool // no-cache: validate before every use
 	must   bool // must-revalidate, proxy-revalidate or s-maxage: never stale
 	open   bool // explicitly for a shared cache, also when asked with credentials
+
+	// How long past its life it may be given while it is renewed, and when the
+	// service fails; -1 when the service does not say.
+	whileRevalidate, ifError time.Duration
 
 	line atomic.Pointer[line]
 }
@@ -92,6 +98,9 @@ func (a *answer) size() int64 {
 	for _, f := range a.vary {
 		n += int64(len(f.Name)+len(f.Value)) + fieldCost
 	}
+	for _, t := range a.tags {
+		n += int64(len(t)/8) + 32 // the store counts their bytes
+	}
 	return n
 }
 
@@ -107,10 +116,10 @@ var hop = [...]string{
 }
 
 // keepable copies those fields of h that may be stored.
-func keepable(h *exchange.Fields) exchange.Fields {
+func (f *cache) keepable(h *exchange.Fields, c *control) exchange.Fields {
 	var kept exchange.Fields
 	for name, value := range h.All() {
-		if !about(name) && !h.HasToken("Connection", name) {
+		if !about(name) && !h.HasToken("Connection", name) && !c.leavesOut(name) && (f.KeepTags || !f.tagged(name)) {
 			kept.Add(strings.Clone(name), strings.Clone(value))
 		}
 	}
@@ -131,7 +140,8 @@ func about(name string) bool {
 func newAnswer(status int, header exchange.Fields, f freshness) *answer {
 	a := &answer{
 		status: status, header: header, born: f.born, life: f.life,
-		always: f.always, must: f.must, open: f.open,
+		always: f.always, must: f.must, open: f.open, date: f.date,
+		whileRevalidate: f.whileRevalidate, ifError: f.ifError,
 		etag: header.Get("ETag"), lastMod: header.Get("Last-Modified"),
 	}
 	if !validTag(a.etag) {
@@ -144,27 +154,6 @@ func newAnswer(status int, header exchange.Fields, f freshness) *answer {
 		a.lastMod = ""
 	}
 	return a
-}
-
-// freshened is a's header with the fields of a 304 answer in place of its own
-// (RFC 9111 section 3.2).
-func (a *answer) freshened(h *exchange.Fields, got time.Time) exchange.Fields {
-	header := a.header.Clone()
-	update := keepable(h)
-	for name := range update.All() {
-		if !content(name) {
-			header.Del(name)
-		}
-	}
-	for name, value := range update.All() {
-		if !content(name) {
-			header.Add(name, value)
-		}
-	}
-	if !h.Has("Date") {
-		header.Set("Date", got.UTC().Format(http.TimeFormat))
-	}
-	return header
 }
 
 // content reports whether the field describes the bytes of the body, which a

@@ -23,7 +23,7 @@ func TestMemoryStaysWithinItsBytes(t *testing.T) {
 		n := 4 * most / (size + 1500)
 		for i := range n {
 			x := user(request(fmt.Sprintf("GET /some/path/%d", i)), fmt.Sprint("user", i%1000))
-			r.do(x, says(200, body, "Content-Type: application/json", "X-One: 1", `ETag: "abcdef"`))
+			r.do(x, says(200, body, "Content-Type: application/json", "X-One: 1", `ETag: "abcdef"`, fmt.Sprintf("Surrogate-Key: all item-%d user-%d", i, i%1000)))
 			r.do(user(request(x.Request.Method+" "+x.Request.Path), x.Identity.Subject), nil)
 			if held := r.responses.Bytes(); held > most {
 				t.Fatalf("bodies of %d: %d bytes accounted, want at most %d", size, held, most)
@@ -77,6 +77,9 @@ func TestAHitAllocatesOnlyItsBody(t *testing.T) {
 		"user":         {user(request("GET /path?q=1", "Accept: text/html"), "u"), 1},
 		"not modified": {request("GET /path?q=1", `If-None-Match: "v1"`), 0},
 		"head":         {request("HEAD /path?q=1"), 0},
+		"with wishes":  {request("GET /path?q=1", "Cache-Control: max-age=30, min-fresh=1", "Pragma: no-cache"), 1},
+		"forwarded":    {request("GET /path?q=1", "X-Forwarded-For: 192.0.2.1", "If-None-Match: \"v2\""), 1},
+		"a part":       {request("GET /path?q=1", "Range: bytes=1-2"), 2}, // and Content-Range
 	} {
 		r := newRig(t, Config{})
 		first := request("GET /path?q=1", "Accept: text/html")

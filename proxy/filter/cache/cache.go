@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -12,9 +11,8 @@ import (
 
 type cache struct {
 	Config
-	responses *store.Responses[*answer]
-	flights   *store.Flights
-	now       func() time.Time
+	*shared
+	now func() time.Time
 
 	get, head, cookies, perUser, share bool
 }
@@ -28,15 +26,19 @@ type visit struct {
 	creds     bool            // the request says who is asking
 	request   exchange.Fields // as it came: what later filters change chooses no variant
 	fwd       string          // why it was forwarded (RFC 9211 section 2.2)
+	saw       saw             // of them
+	ifError   time.Duration   // the request's own stale-if-error, -1 when it has none
 
 	lookup     bool // it was looked up, so its answer may be stored or replaced
 	unsafe     bool // its success invalidates the URI
 	store      bool
 	validating bool // the request asks whether held still is true
+	renewing   bool // no client waits for it
 	served     bool // the answer is ours
 	held       *held
 	epoch      uint64
 	asked      time.Time
+	flightKey  []byte        // under which others wait, nil when nobody does
 	flight     *store.Flight // led by this exchange, until landed
 	fill       *fill
 }
@@ -50,8 +52,9 @@ func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 	}
 	r := &x.Request
 	var room [512]byte
-	uri := appendURI(room[:0], r)
-	if why, unsafe := f.passes(r); why != "" {
+	uri := f.appendURI(room[:0], r)
+	saw := f.look(&r.Header)
+	if why, unsafe := f.passes(r, saw); why != "" {
 		v := &visit{fwd: why, unsafe: unsafe}
 		if unsafe {
 			v.uri = append(v.uri, uri...)
@@ -59,33 +62,47 @@ func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 		x.Keep(v)
 		return filter.Next
 	}
-	want := parseControl(&r.Header)
-	if !want.present && r.Header.HasToken("Pragma", "no-cache") {
-		want.noCache = true
+	want := &noWishes
+	if saw&sawControl != 0 && f.ClientControl == "honour" {
+		c := wishes(&r.Header)
+		want = &c
 	}
 	if want.noStore {
 		x.Keep(&visit{fwd: "request"})
 		return filter.Next
 	}
-	key := f.appendUser(uri, x)
+	key := f.appendUser(uri, x, saw)
 	uri, user := key[:len(uri):len(uri)], key[len(uri):]
-	creds := len(user) > 0 || f.credentials(x)
+	creds := len(user) > 0 || saw&sawCredential != 0 || known(x)
+	var claimRoom [256]byte
+	claims := claimRoom[:0]
+	if saw&sawClaim != 0 {
+		claims = appendClaims(claims, &r.Header)
+	}
 	now := f.now()
-	found := f.find(uri, user, creds, &r.Header, now)
-	if found != nil && f.usable(found.Value, &want, now) {
-		f.serve(x, found, &r.Header, now, "")
+	found := f.find(uri, user, creds, claims, &r.Header, now)
+	may := no
+	if found != nil {
+		may = f.usable(found.Value, want, now)
+	}
+	if may == yes {
+		f.serve(x, found, &r.Header, saw, now, "", "")
 		return filter.Answered
 	}
-	if want.onlyIfCached {
+	if want.onlyIfCached && may == no {
 		return filter.Refuse(notCached())
 	}
-	v := &visit{fwd: "miss", lookup: true, creds: creds, store: r.Method == http.MethodGet, held: found}
-	own := append([]byte(nil), key...)
-	own = appendClaims(own, &r.Header)
+	v := &visit{fwd: "miss", lookup: true, creds: creds, store: r.Method == http.MethodGet, held: found, ifError: want.ifError}
+	own := append(make([]byte, 0, len(key)+len(claims)), key...)
+	own = append(own, claims...)
+	v.saw = saw
 	v.uri, v.user = own[:len(uri):len(uri)], own[len(uri):len(key):len(key)]
 	v.claims = string(own[len(key):])
 	v.request.Replace(&r.Header)
-	if v.store && !want.noCache && f.alone(x, v, own, &want) {
+	if may == renewing && f.renew(x, v, now, want.onlyIfCached) {
+		return filter.Answered
+	}
+	if v.store && !want.noCache && f.alone(x, v, own, want) {
 		return filter.Answered
 	}
 	x.Keep(v)
@@ -95,17 +112,35 @@ func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 	case v.held != nil:
 		v.fwd = "stale"
 	}
+	f.misses.Add(1)
+	f.ask(&r.Header, v)
+	return filter.Next
+}
+
+// ask makes the request one whose answer may be stored, in place of what is held.
+func (f *cache) ask(h *exchange.Fields, v *visit) {
 	if v.held != nil && v.store && v.held.Value.validatable() {
-		v.held.Value.condition(&r.Header)
+		v.held.Value.condition(h)
 		v.validating = true
 	}
 	v.epoch = f.responses.Epoch(v.uri)
 	v.asked = f.now()
-	return filter.Next
+}
+
+// noWishes are those of nearly every client.
+var noWishes = noControl()
+
+// wishes are what the client asks of caches.
+func wishes(h *exchange.Fields) control {
+	want := parseControl(h, false)
+	if !want.present && h.HasToken("Pragma", "no-cache") {
+		want.noCache = true
+	}
+	return want
 }
 
 // passes says why a request is none of the cache's business, "" when it is.
-func (f *cache) passes(r *exchange.Request) (why string, unsafe bool) {
+func (f *cache) passes(r *exchange.Request, saw saw) (why string, unsafe bool) {
 	switch r.Method {
 	case http.MethodGet:
 		if !f.get {
@@ -120,118 +155,10 @@ func (f *cache) passes(r *exchange.Request) (why string, unsafe bool) {
 	default:
 		return "method", true
 	}
-	if r.Length != 0 || r.Upgrade != "" || foreign(&r.Header) {
+	if r.Length != 0 || r.Upgrade != "" || saw&sawForeign != 0 {
 		return "bypass", false
 	}
 	return "", false
-}
-
-// alone makes the exchange the only one to ask for key, or waits for the one
-// that is, and reports whether that left an answer for it. Credentials that
-// name no user are not waited with: their answer is hardly ever stored.
-func (f *cache) alone(x *exchange.Exchange, v *visit, key []byte, want *control) bool {
-	if v.creds && (len(v.user) == 0 || !f.perUser) {
-		return false
-	}
-	flight, leader := f.flights.Join(key, f.now(), f.CoalesceTimeout)
-	info := ""
-	if leader {
-		v.flight = flight
-	} else {
-		f.await(x, flight)
-		info = "lintel; fwd=miss; collapsed"
-	}
-	// Looked up again also by a leader: the one before may just have landed.
-	now := f.now()
-	v.held = f.find(v.uri, v.user, v.creds, &v.request, now)
-	if v.held == nil || !f.usable(v.held.Value, want, now) {
-		return false
-	}
-	f.land(v)
-	f.serve(x, v.held, &v.request, now, info)
-	return true
-}
-
-// await waits for a leader, no longer than is bearable. How it ends does not
-// matter: the store says whether there is an answer now.
-func (f *cache) await(x *exchange.Exchange, flight *store.Flight) {
-	landed, patience := flight.Landed(), f.CoalesceTimeout
-	_ = x.Await(func(ctx context.Context) error {
-		t := time.NewTimer(patience)
-		defer t.Stop()
-		select {
-		case <-landed:
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		return nil
-	})
-}
-
-func (f *cache) land(v *visit) {
-	if v.flight != nil {
-		f.flights.Land(v.flight)
-		v.flight = nil
-	}
-}
-
-// find returns what is kept for this user, or else for everybody, that the
-// request fields choose; a fresh one before a stale one.
-func (f *cache) find(uri, user []byte, creds bool, request *exchange.Fields, now time.Time) *held {
-	var own *held
-	var room [256]byte
-	claims := appendClaims(room[:0], request)
-	if len(user) > 0 && f.perUser {
-		own = choose(f.responses.Variants(uri, user), request, claims, false)
-		if own != nil && own.Value.left(now) > 0 {
-			return own
-		}
-	}
-	if creds && !f.share {
-		return own
-	}
-	all := choose(f.responses.Variants(uri, nil), request, claims, creds)
-	if own == nil || all != nil && all.Value.left(now) > 0 {
-		return all
-	}
-	return own
-}
-
-// choose takes the newest that fits; one that is not explicitly for a shared
-// cache is not for who came with credentials.
-func choose(list []*held, request *exchange.Fields, claims []byte, explicit bool) *held {
-	for _, h := range list {
-		if (h.Value.open || !explicit) && h.Value.claims == string(claims) && h.Value.matches(request) {
-			return h
-		}
-	}
-	return nil
-}
-
-// usable reports whether a may be given without asking the service (RFC 9111
-// section 4), as the request wants it (section 5.2.1).
-func (f *cache) usable(a *answer, want *control, now time.Time) bool {
-	if want.noCache || a.always || want.maxAge >= 0 && a.age(now) > want.maxAge {
-		return false
-	}
-	left := a.left(now)
-	if left > 0 || want.minFresh > 0 {
-		return left > 0 && left >= want.minFresh
-	}
-	if a.must || !want.anyStale && want.maxStale < 0 {
-		return false
-	}
-	bound := *f.MaxStale
-	if want.maxStale >= 0 {
-		bound = min(bound, want.maxStale)
-	}
-	return -left <= bound
-}
-
-// tolerates reports whether a may stand in for an answer that the service
-// failed to give.
-func (f *cache) tolerates(a *answer, now time.Time) bool {
-	return f.StaleIfError > 0 && !a.must && !a.always && -a.left(now) <= f.StaleIfError
 }
 
 // Done lets go whoever waits for this exchange, and of what it collected.
@@ -241,9 +168,9 @@ func (f *cache) Done(x *exchange.Exchange) {
 		return
 	}
 	if v.fill != nil {
-		v.fill.abandon()
+		v.fill.abandon(true)
 	}
-	f.land(v)
+	f.land(v, true)
 }
 
 func notCached() *exchange.Fault {

@@ -99,13 +99,16 @@ func TestCacheStatusTellsWhatHappened(t *testing.T) {
 	}
 	x = request("GET /", "Range: bytes=0-0")
 	r.do(x, says(206, "a"))
-	want(t, x, 206, "lintel; fwd=bypass")
+	want(t, x, 206, "lintel; hit; ttl=60")
+	x = request("GET /", "If-Match: \"v1\"")
+	r.do(x, says(412, ""))
+	want(t, x, 412, "lintel; fwd=bypass")
 	x = request("GET /", "Cache-Control: no-store")
 	r.do(x, says(200, "a"))
 	want(t, x, 200, "lintel; fwd=request")
 	x = request("GET /", "Cache-Control: no-cache")
 	r.do(x, says(200, "a"))
-	want(t, x, 200, "lintel; fwd=request; fwd-status=200")
+	want(t, x, 200, "lintel; fwd=request; fwd-status=200; detail=no-lifetime")
 }
 
 func TestHeadIsAnsweredFromGet(t *testing.T) {

@@ -188,3 +188,140 @@ func TestConcurrentUseIsClean(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A slow client of the leader's holds others for store.Patience and not for the
+// coalesce timeout; then one of them asks, and the rest wait for that one.
+func TestASlowClientHoldsNobody(t *testing.T) {
+	r := newRig(t, Config{CoalesceTimeout: time.Hour})
+	slow := request("GET /")
+	r.head(slow, says(200, "leader's own body", "Cache-Control: max-age=60"))
+	_, _ = slow.Response.Body.Read(make([]byte, 4)) // and takes no more
+	var wg sync.WaitGroup
+	began := time.Now()
+	for range 20 {
+		wg.Go(func() {
+			if got := r.do(request("GET /"), says(200, "second", "Cache-Control: max-age=60")); got != "second" {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("held for %v", took)
+	}
+	// On a busy machine any client may look slow for a moment.
+	if n := r.calls.Load(); n < 2 || n > 10 {
+		t.Errorf("asked %d times, want about 2", n)
+	}
+	b, _ := io.ReadAll(slow.Response.Body)
+	_ = slow.Response.Body.Close()
+	r.Done(slow)
+	if string(b) != "er's own body" {
+		t.Errorf("the slow client got %q", b)
+	}
+}
+
+// When the first fails, one of those who waited asks, and not all at once.
+func TestALostLeaderIsFollowedByOne(t *testing.T) {
+	r := newRig(t, Config{CoalesceTimeout: time.Hour})
+	leader := request("GET /")
+	r.OnRequest(leader)
+	var waits atomic.Int64
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			x := waiting(request("GET /"), &waits)
+			got := r.do(x, func(x *exchange.Exchange) *exchange.Fault {
+				eventually(t, "the others wait again", func() bool { return waits.Load() == 20+19 })
+				return says(200, "second", "Cache-Control: max-age=60")(x)
+			})
+			if got != "second" {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+	eventually(t, "all wait", func() bool { return waits.Load() == 20 })
+	r.Done(leader) // its client has left
+	wg.Wait()
+	if n := r.calls.Load(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+}
+
+// Nobody waits for what has just proved not to be shared.
+func TestWhatIsNotSharedIsNotWaitedFor(t *testing.T) {
+	for name, header := range map[string][]string{"private": {"Cache-Control: private"}, "nothing said": nil, "cookies": {"Cache-Control: max-age=60", "Set-Cookie: a=b"}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, Config{CoalesceTimeout: time.Hour})
+			r.do(request("GET /"), says(200, "mine", header...))
+			arrived, leave := make(chan struct{}), make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				r.do(request("GET /"), func(x *exchange.Exchange) *exchange.Fault {
+					close(arrived)
+					<-leave
+					return says(200, "mine", header...)(x)
+				})
+			})
+			<-arrived
+			x := request("GET /")
+			x.Waiter = func(context.Context, func(context.Context) error) error { t.Error("it waits"); return nil }
+			r.do(x, says(200, "mine", header...))
+			close(leave)
+			wg.Wait()
+			// Once it is stored, others wait for its renewal again.
+			r.do(request("GET /"), says(200, "ours", "Cache-Control: max-age=1"))
+			if got := r.do(request("GET /"), nil); got != "ours" {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+// Users who may have the same stale answer wait for one to have it confirmed.
+func TestOneAsksForAllWhetherASharedAnswerStillHolds(t *testing.T) {
+	r := newRig(t, Config{CoalesceTimeout: time.Hour})
+	public := "Cache-Control: public, max-age=60"
+	r.do(request("GET /"), says(200, "ours", public, `ETag: "1"`))
+	r.advance(time.Hour)
+	var waits atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			x := waiting(user(request("GET /"), fmt.Sprint("u", i)), &waits)
+			got := r.do(x, func(x *exchange.Exchange) *exchange.Fault {
+				eventually(t, "the others wait", func() bool { return waits.Load() == 19 })
+				return says(304, "", public)(x)
+			})
+			if got != "ours" {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+	wg.Wait()
+	if n := r.calls.Load(); n != 2 {
+		t.Errorf("asked %d times, want 2", n)
+	}
+}
+
+// Whoever waits need not wait for the leader's client to take the last piece.
+func TestAWholeBodyIsStoredBeforeItsClientHasTakenIt(t *testing.T) {
+	for proto, stored := range map[string]bool{"HTTP/1.1": true, "HTTP/2.0": false} { // where trailers may still come
+		r := newRig(t, Config{})
+		x := request("GET /")
+		r.head(x, func(x *exchange.Exchange) *exchange.Fault {
+			_ = says(200, "hello", "Cache-Control: max-age=60")(x)
+			x.Response.Proto = proto
+			return nil
+		})
+		_, _ = io.ReadFull(x.Response.Body, make([]byte, 5))
+		if got := r.responses.Len() == 1; got != stored {
+			t.Errorf("%s: stored %v", proto, got)
+		}
+		_ = x.Response.Body.Close()
+		r.Done(x)
+		if r.responses.Len() != 1 {
+			t.Errorf("%s: not stored in the end", proto)
+		}
+	}
+}

@@ -78,7 +78,10 @@ func (a *answer) condition(h *exchange.Fields) {
 	}
 }
 
-// foreign reports conditions that are the service's to judge.
-func foreign(h *exchange.Fields) bool {
-	return h.Has("Range") || h.Has("If-Range") || h.Has("If-Match") || h.Has("If-Unmodified-Since")
+// unconditional takes off what a request asks only for itself: for the renewal of
+// an answer that others are given too.
+func unconditional(h *exchange.Fields) {
+	h.Filter(func(name, _ string) bool {
+		return !is(name, "If-None-Match") && !is(name, "If-Modified-Since") && !is(name, "If-Range") && !is(name, "Range")
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"lintel.dev/lintel/proxy/filter"
@@ -20,18 +21,29 @@ type Config struct {
 	Override bool          `yaml:"override" doc:"let ttl count also when the service says how long; private, no-store, no-cache and Set-Cookie still count"`
 	Statuses []int         `yaml:"statuses" doc:"which statuses are stored. Without it: those that HTTP lets be stored, and only 200 when nothing but ttl says how long"`
 
+	Heuristic time.Duration `yaml:"heuristic" min:"0s" doc:"when nothing says how long: fresh for a tenth of how old its Last-Modified is, and at most for this long (RFC 9111 section 4.2.2); 0: off. Counts before ttl"`
+
+	Targets []string `yaml:"targets" listify:"true" default:"[Lintel-Cache-Control]" doc:"targeted fields (RFC 9213), the first counting most, that a service can say in place of Cache-Control what holds for this cache; add CDN-Cache-Control where no content network stands in front"`
+
 	ContentTypes []string `yaml:"content_types" listify:"true" doc:"store only these, as application/json; without it any"`
 	Methods      []string `yaml:"methods" listify:"true" default:"[GET, HEAD]" enum:"GET,HEAD" doc:"which methods are answered from the cache; HEAD is answered from what GET stored"`
 	Vary         []string `yaml:"vary" listify:"true" doc:"request fields that choose an answer, besides those the service names"`
+	IgnoreQuery  []string `yaml:"ignore_query" listify:"true" doc:"query parameters that do not choose an answer, as utm_*; the service must not use them in it"`
 	Name         string   `yaml:"name" doc:"cache filters of one name and the same settings share their answers across routes; without a name each route has its own"`
 
 	Authorized string `yaml:"authorized" default:"shared" enum:"shared,private" doc:"an answer to a known user: shared lets others have it if the service says public, s-maxage or must-revalidate (RFC 9111 section 3.5); private never does"`
 	PerUser    *bool  `yaml:"per_user" default:"true" doc:"keep answers that are not for everybody for the user (issuer, subject, roles, scope) and consumer they were made for, also those that only ttl makes fresh; false: do not store them"`
 	Cookies    string `yaml:"cookies" default:"credential" enum:"credential,ignore" doc:"whether a Cookie says who is asking, as Authorization does"`
 
-	StaleIfError    time.Duration  `yaml:"stale_if_error" min:"0s" doc:"how long past its freshness an answer is given when the service fails, unless it forbids that by must-revalidate"`
-	MaxStale        *time.Duration `yaml:"max_stale" default:"1m" min:"0s" doc:"the most that a client's max-stale is heeded; 0: not at all"`
-	CoalesceTimeout time.Duration  `yaml:"coalesce_timeout" default:"5s" min:"0s" doc:"how long concurrent requests for one missing answer wait for the first of them"`
+	StaleIfError         time.Duration  `yaml:"stale_if_error" min:"0s" doc:"how long past its freshness an answer is given when the service fails and does not say itself (stale-if-error, RFC 5861); must-revalidate, proxy-revalidate and s-maxage forbid it"`
+	StaleWhileRevalidate time.Duration  `yaml:"stale_while_revalidate" min:"0s" doc:"how long past its freshness an answer is given at once and renewed in the background, when the service does not say itself (stale-while-revalidate, RFC 5861); forbidden by the same"`
+	MaxStale             *time.Duration `yaml:"max_stale" default:"1m" min:"0s" doc:"the most that a client's max-stale and stale-if-error are heeded; 0: not at all"`
+	ClientControl        string         `yaml:"client_control" default:"honour" enum:"honour,ignore" doc:"whether a client's Cache-Control counts; ignore: no client can make the service be asked"`
+	CoalesceTimeout      time.Duration  `yaml:"coalesce_timeout" default:"5s" min:"0s" doc:"how long concurrent requests for one missing answer wait for the first of them"`
+
+	Tags     []string `yaml:"tags" listify:"true" default:"[Surrogate-Key, Cache-Tag]" doc:"answer fields that list tags to purge by, separated by spaces or commas"`
+	KeepTags bool     `yaml:"keep_tags" doc:"let those fields pass on to clients, as to a cache in front"`
+	ShowKey  bool     `yaml:"show_key" doc:"tell in Cache-Status by which URL an answer is kept (key, RFC 9211 section 2.8)"`
 }
 
 // Kind describes the filter to the registry.
@@ -59,6 +71,15 @@ func (c *Config) fill() {
 	if c.Cookies == "" {
 		c.Cookies = "credential"
 	}
+	if c.Targets == nil {
+		c.Targets = []string{"Lintel-Cache-Control"}
+	}
+	if c.Tags == nil {
+		c.Tags = []string{"Surrogate-Key", "Cache-Tag"}
+	}
+	if c.ClientControl == "" {
+		c.ClientControl = "honour"
+	}
 	if c.MaxStale == nil {
 		minute := time.Minute
 		c.MaxStale = &minute
@@ -72,6 +93,10 @@ func (c *Config) fill() {
 type shared struct {
 	responses *store.Responses[*answer]
 	flights   *store.Flights
+	maxBytes  int64
+	ignore    []string // query parameters
+
+	misses, stored, stale, renewed, failed, purged atomic.Int64
 }
 
 func build(c *Config, env *filter.Env) (any, error) {
@@ -87,16 +112,18 @@ func build(c *Config, env *filter.Env) (any, error) {
 	}
 	// Whatever decides what is stored and for whom; times of serving are not
 	// part of it and change without emptying the cache.
-	print := fmt.Sprintf("%d %d %v %v %v %q %q %s %v %s", conf.MaxBytes, conf.MaxObject, conf.TTL, conf.Override,
-		conf.Statuses, conf.ContentTypes, conf.Vary, conf.Authorized, perUser, conf.Cookies)
+	print := fmt.Sprintf("%d %d %v %v %v %q %q %s %v %s %v %q %q %q %v", conf.MaxBytes, conf.MaxObject, conf.TTL, conf.Override,
+		conf.Statuses, conf.ContentTypes, conf.Vary, conf.Authorized, perUser, conf.Cookies,
+		conf.Heuristic, conf.Targets, conf.IgnoreQuery, conf.Tags, conf.KeepTags)
 	s, err := store.Use(env.Store, name, print, func() (*shared, error) {
-		return &shared{store.NewResponses[*answer](conf.MaxBytes, conf.MaxObject), store.NewFlights()}, nil
+		return &shared{responses: store.NewResponses[*answer](conf.MaxBytes, conf.MaxObject), flights: store.NewFlights(),
+			maxBytes: conf.MaxBytes, ignore: conf.IgnoreQuery}, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	f := &cache{
-		Config: conf, responses: s.responses, flights: s.flights, now: time.Now,
+		Config: conf, shared: s, now: time.Now,
 		get: slices.Contains(conf.Methods, http.MethodGet), head: slices.Contains(conf.Methods, http.MethodHead),
 		cookies: conf.Cookies == "credential", perUser: perUser, share: conf.Authorized == "shared",
 	}
@@ -120,10 +147,20 @@ func (c *Config) check() error {
 			return filter.Errorf(fmt.Sprintf("statuses[%d]", i), "found %d, want 200 to 599 but neither 206 nor 304", s)
 		}
 	}
-	for i, v := range c.Vary {
-		if v == "" || strings.ContainsAny(v, " \t,*:\"") {
-			return filter.Errorf(fmt.Sprintf("vary[%d]", i), "found %q, want the name of a request field", v)
+	for key, names := range map[string][]string{"vary": c.Vary, "targets": c.Targets, "tags": c.Tags} {
+		for i, v := range names {
+			if !token(v) || v == "*" {
+				return filter.Errorf(fmt.Sprintf("%s[%d]", key, i), "found %q, want the name of a field", v)
+			}
 		}
+	}
+	for i, n := range c.IgnoreQuery {
+		if n == "" || n == "*" || strings.ContainsAny(n, "&=?# ") || strings.Contains(strings.TrimSuffix(n, "*"), "*") {
+			return filter.Errorf(fmt.Sprintf("ignore_query[%d]", i), "found %q, want a parameter's name or its beginning and *, as utm_*", n)
+		}
+	}
+	if c.ClientControl != "honour" && c.ClientControl != "ignore" {
+		return filter.Errorf("client_control", "found %q, want honour or ignore", c.ClientControl)
 	}
 	if c.Authorized != "shared" && c.Authorized != "private" {
 		return filter.Errorf("authorized", "found %q, want shared or private", c.Authorized)
@@ -134,7 +171,8 @@ func (c *Config) check() error {
 	if c.Override && c.TTL == 0 {
 		return filter.Errorf("override", "found true without a ttl: set ttl to what is to count instead")
 	}
-	for key, d := range map[string]time.Duration{"ttl": c.TTL, "stale_if_error": c.StaleIfError, "max_stale": *c.MaxStale, "coalesce_timeout": c.CoalesceTimeout} {
+	for key, d := range map[string]time.Duration{"ttl": c.TTL, "heuristic": c.Heuristic, "stale_if_error": c.StaleIfError,
+		"stale_while_revalidate": c.StaleWhileRevalidate, "max_stale": *c.MaxStale, "coalesce_timeout": c.CoalesceTimeout} {
 		if d < 0 {
 			return filter.Errorf(key, "found %v, want 0 or more", d)
 		}
@@ -150,6 +188,12 @@ func (f *cache) Explain() string {
 		if f.Override {
 			s += " whatever the service says"
 		}
+	}
+	if f.Heuristic > 0 {
+		s += fmt.Sprintf(", heuristic up to %v", f.Heuristic)
+	}
+	if f.StaleWhileRevalidate > 0 {
+		s += fmt.Sprintf(", stale while revalidated %v", f.StaleWhileRevalidate)
 	}
 	if f.StaleIfError > 0 {
 		s += fmt.Sprintf(", stale if error %v", f.StaleIfError)

@@ -13,7 +13,7 @@ func control1(lines ...string) control {
 	for _, l := range lines {
 		h.Add("Cache-Control", l)
 	}
-	return parseControl(&h)
+	return parseControl(&h, true)
 }
 
 func TestCacheControlIsReadCautiously(t *testing.T) {
@@ -28,7 +28,22 @@ func TestCacheControlIsReadCautiously(t *testing.T) {
 		{`x="a, no-store, b"`, func(c control) bool { return !c.noStore }},
 		{`x="a\", no-store, b", private`, func(c control) bool { return !c.noStore && c.private }},
 		{`x="never closed, no-store`, func(c control) bool { return c.noStore }},
-		{`no-cache="set-cookie", max-age=5`, func(c control) bool { return c.noCache && c.maxAge == 5*time.Second }},
+		{`no-cache="set-cookie", max-age=5`, func(c control) bool {
+			return !c.noCache && c.leavesOut("Set-Cookie") && c.maxAge == 5*time.Second
+		}},
+		{`private="x-a , X-B"`, func(c control) bool { return !c.private && len(c.without) == 2 && c.leavesOut("x-b") }},
+		{`private=x-a`, func(c control) bool { return !c.private && c.leavesOut("X-A") }},
+		{`private="x-a", private`, func(c control) bool { return c.private }},
+		{`private=""`, func(c control) bool { return c.private }},
+		{`private=`, func(c control) bool { return c.private }},
+		{`private="x-a,,"`, func(c control) bool { return c.private }},
+		{`private="x a"`, func(c control) bool { return c.private }},
+		{`no-cache="vary"`, func(c control) bool { return c.noCache }},
+		{`no-cache="Content-Type"`, func(c control) bool { return c.noCache }},
+		{`private="cdn-cache-control"`, func(c control) bool { return c.private }},
+		{`private="a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"`, func(c control) bool { return c.private }},
+		{"must-understand, no-store", func(c control) bool { return c.mustUnderstand && c.noStore }},
+		{"stale-while-revalidate=5, stale-if-error=x", func(c control) bool { return c.whileRevalidate == 5*time.Second && c.ifError == 0 }},
 		{"max-age = 5", func(c control) bool { return c.maxAge == 5*time.Second }},
 		{"max-age=-5", func(c control) bool { return c.maxAge == 0 }},
 		{"max-age=5.5", func(c control) bool { return c.maxAge == 0 }},
@@ -53,9 +68,14 @@ func FuzzCacheControl(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		c := control1(s)
-		for _, d := range []time.Duration{c.maxAge, c.sMaxAge, c.minFresh, c.maxStale} {
+		for _, d := range []time.Duration{c.maxAge, c.sMaxAge, c.minFresh, c.maxStale, c.whileRevalidate, c.ifError} {
 			if d < -1 || d > maxDelta || d > 0 && d%time.Second != 0 {
 				t.Fatalf("%q: duration %d", s, d)
+			}
+		}
+		for _, name := range c.without {
+			if !token(name) || vital(name) || len(c.without) > maxWithout {
+				t.Fatalf("%q leaves out %q", s, c.without)
 			}
 		}
 		// What comes after cannot be hidden by what a line holds...

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
@@ -22,8 +23,9 @@ type freshness struct {
 // freshnessOf applies RFC 9111 sections 4.2.1 and 4.2.3: ageField is the Age
 // that came with it, asked and got are when the request was forwarded and its
 // answer came.
-func freshnessOf(h *exchange.Fields, ageField string, asked, got time.Time) freshness {
-	f := freshness{control: parseControl(h), date: got}
+func freshnessOf(h *exchange.Fields, targets []string, ageField string, asked, got time.Time) freshness {
+	c, targeted := answerControl(h, targets)
+	f := freshness{control: c, date: got}
 	dated := false
 	if t, err := http.ParseTime(h.Get("Date")); err == nil {
 		f.date, dated = t, true
@@ -32,10 +34,12 @@ func freshnessOf(h *exchange.Fields, ageField string, asked, got time.Time) fres
 	if dated {
 		age = max(0, got.Sub(f.date))
 	}
-	age = max(age, delta(ageField)+got.Sub(asked))
+	// Of several ages the first counts (RFC 9111 section 5.1).
+	ageField, _, _ = strings.Cut(ageField, ",")
+	age = max(age, delta(trim(ageField))+got.Sub(asked))
 	f.born = got.Add(-age)
 
-	expires, hasExpires := h.Get("Expires"), h.Has("Expires")
+	expires, hasExpires := h.Get("Expires"), h.Has("Expires") && !targeted
 	switch {
 	case f.sMaxAge >= 0:
 		f.life, f.said = f.sMaxAge, true
@@ -52,6 +56,22 @@ func freshnessOf(h *exchange.Fields, ageField string, asked, got time.Time) fres
 	}
 	f.always = f.noCache
 	f.must = f.mustRevalidate || f.proxyRevalidate || f.sMaxAge >= 0
+	if f.mustRevalidate || f.proxyRevalidate || f.noCache {
+		// Stronger than what RFC 5861 allows. What s-maxage implies is not: who
+		// says both means both.
+		f.whileRevalidate, f.ifError = 0, 0
+	}
 	f.open = f.public || f.mustRevalidate || f.sMaxAge >= 0
 	return f
+}
+
+// guess is how long an answer is fresh of which nothing says how long: a tenth
+// of how old its Last-Modified was, and no longer than most (RFC 9111 section
+// 4.2.2).
+func (f *freshness) guess(lastModified string, most time.Duration) time.Duration {
+	t, err := http.ParseTime(lastModified)
+	if err != nil || f.date.Sub(t) <= 0 {
+		return 0
+	}
+	return min(f.date.Sub(t)/10, most)
 }

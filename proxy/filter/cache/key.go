@@ -3,6 +3,7 @@ package cache
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
@@ -17,11 +18,19 @@ func appendPart(key []byte, s string) []byte {
 
 // appendURI names what is asked for: scheme, authority, path and query, for the
 // GET of it, which is also what HEAD asks about.
-func appendURI(key []byte, r *exchange.Request) []byte {
+func (f *cache) appendURI(key []byte, r *exchange.Request) []byte {
+	key = appendTarget(key, r.Scheme, r.Authority, r.Path)
+	if len(f.IgnoreQuery) > 0 {
+		return appendPart(key, thinned(r.Query, f.IgnoreQuery))
+	}
+	return appendPart(key, r.Query)
+}
+
+// appendTarget is appendURI up to the query.
+func appendTarget(key []byte, scheme, authority, path string) []byte {
 	key = append(key, 'G')
-	key = appendPart(key, r.Scheme)
-	authority := r.Authority
-	if r.Scheme == "https" {
+	key = appendPart(key, scheme)
+	if scheme == "https" {
 		authority = strings.TrimSuffix(authority, ":443")
 	} else {
 		authority = strings.TrimSuffix(authority, ":80")
@@ -32,15 +41,44 @@ func appendURI(key []byte, r *exchange.Request) []byte {
 			key[i] = c | 0x20
 		}
 	}
-	key = appendPart(key, r.Path)
-	return appendPart(key, r.Query)
+	return appendPart(key, path)
+}
+
+// thinned is a query without the parameters that choose no answer: names, or
+// their beginnings and a star.
+func thinned(query string, ignore []string) string {
+	var kept []string
+	for one := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(one, "=")
+		if !slices.ContainsFunc(ignore, func(n string) bool {
+			if begin, many := strings.CutSuffix(n, "*"); many {
+				return strings.HasPrefix(name, begin)
+			}
+			return n == name
+		}) {
+			kept = append(kept, one)
+		}
+	}
+	return strings.Join(kept, "&")
+}
+
+// splitURI takes a key of appendURI apart.
+func splitURI(key string) (scheme, authority, path, query string) {
+	var parts [4]string
+	rest := key[1:]
+	for i := range parts {
+		n, used := binary.Uvarint([]byte(rest[:min(len(rest), binary.MaxVarintLen64)]))
+		rest = rest[used:]
+		parts[i], rest = rest[:n], rest[n:]
+	}
+	return parts[0], parts[1], parts[2], parts[3]
 }
 
 // appendUser names whom the answer is for: the user with what a token lets that
 // user do, and the consumer. Nothing is appended when nobody is known.
 // Credentials still in the request may name somebody else again, so their
 // digest belongs to the name.
-func (f *cache) appendUser(key []byte, x *exchange.Exchange) []byte {
+func (f *cache) appendUser(key []byte, x *exchange.Exchange, saw saw) []byte {
 	start := len(key)
 	id := x.Identity
 	if id != nil && (id.Issuer != "" || id.Subject != "") {
@@ -64,7 +102,7 @@ func (f *cache) appendUser(key []byte, x *exchange.Exchange) []byte {
 		key = appendPart(append(key, 't'), t.Subject)
 		key = appendPart(key, t.Scope)
 	}
-	if len(key) > start {
+	if len(key) > start && saw&sawCredential != 0 {
 		h := &x.Request.Header
 		for i := range h.Len() {
 			if line := h.At(i); f.credential(line.Name) {
@@ -114,16 +152,7 @@ func (f *cache) credential(name string) bool {
 	return is(name, "Authorization") || f.cookies && is(name, "Cookie")
 }
 
-// credentials reports whether the request says who is asking.
-func (f *cache) credentials(x *exchange.Exchange) bool {
-	if x.Identity != nil || x.Consumer != "" || x.Txn != nil && x.Txn.Subject != "" {
-		return true
-	}
-	h := &x.Request.Header
-	for i := range h.Len() {
-		if f.credential(h.At(i).Name) {
-			return true
-		}
-	}
-	return false
+// known reports whether a filter has found out who is asking.
+func known(x *exchange.Exchange) bool {
+	return x.Identity != nil || x.Consumer != "" || x.Txn != nil && x.Txn.Subject != ""
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,4 +164,30 @@ func TestPublicVaryingByWhatIsNotSeenStaysWithItsUser(t *testing.T) {
 	if n := r.calls.Load(); n != 2 {
 		t.Errorf("asked %d times, want 2", n)
 	}
+}
+
+// Whatever a Vary says, an answer is given again only to a request whose fields
+// of those names are the same.
+func FuzzVary(f *testing.F) {
+	f.Add("Accept, X-A", "x-a", "1", "2")
+	f.Add("*", "a", "", "")
+	f.Add(" ,a,, b ,", "A", "1", "1")
+	f.Add("A\x00, b", "a", "1", "2")
+	f.Fuzz(func(t *testing.T, vary, name, first, second string) {
+		r := newRig(t, Config{})
+		ask := func(value, body string) string {
+			x := request("GET /")
+			x.Request.Header.Add(name, value)
+			return r.do(x, says(200, body, "Cache-Control: max-age=60", "Vary: "+vary))
+		}
+		ask(first, "one")
+		got := ask(second, "two")
+		named := false // an engine lets no field without a name pass
+		for part := range strings.SplitSeq(vary, ",") {
+			named = named || name != "" && is(trim(part), name) || trim(part) == "*"
+		}
+		if got == "one" && named && (first != second || strings.Contains(vary, "*") && trim(vary) == "*") {
+			t.Fatalf("Vary %q, %s: what was made for %q was given to %q", vary, name, first, second)
+		}
+	})
 }

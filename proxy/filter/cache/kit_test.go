@@ -104,6 +104,31 @@ func (r *rig) head(x *exchange.Exchange, o origin) {
 	r.OnResponse(x)
 }
 
+// behind lets x be renewed: o answers the exchange without a client, which runs
+// to its end when the test calls run.
+func (r *rig) behind(x *exchange.Exchange, o origin) (run func()) {
+	later := func() {}
+	x.Again = func(x *exchange.Exchange, prepare func(*exchange.Exchange)) bool {
+		y := x.Detached()
+		prepare(y)
+		later = func() {
+			r.calls.Add(1)
+			y.Attempts++
+			if y.Fault = o(y); y.Fault != nil {
+				y.DropResponse()
+			}
+			r.OnResponse(y)
+			if y.Response.Body != nil {
+				_, _ = io.Copy(io.Discard, y.Response.Body)
+			}
+			y.DropResponse()
+			r.Done(y)
+		}
+		return true
+	}
+	return func() { later() }
+}
+
 // do runs x to its end and returns the body the client got.
 func (r *rig) do(x *exchange.Exchange, o origin) string {
 	defer r.Done(x)

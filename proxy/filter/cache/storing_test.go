@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,30 @@ func TestWhatMayBeStored(t *testing.T) {
 		{"no-store", ttl, request("GET /"), says(200, "a", "Cache-Control: no-store, max-age=60"), false},
 		{"private", ttl, request("GET /"), says(200, "a", "Cache-Control: private, max-age=60"), false},
 		{"private on a second line", ttl, request("GET /"), says(200, "a", "Cache-Control: max-age=60", "cache-control: PRIVATE"), false},
-		{"private with fields", ttl, request("GET /"), says(200, "a", `Cache-Control: private="x-a, x-b", max-age=60`), false},
+		{"private with fields", ttl, request("GET /"), says(200, "a", `Cache-Control: private="x-a, x-b", max-age=60`), true},
+		{"private with Set-Cookie", ttl, request("GET /"), says(200, "a", `Cache-Control: private="set-cookie", max-age=60`, "Set-Cookie: a=b"), true},
+		{"no-cache with Set-Cookie", ttl, request("GET /"), says(200, "a", `Cache-Control: no-cache="set-cookie", max-age=60`, "Set-Cookie: a=b"), true},
+		{"private with another field, and Set-Cookie", ttl, request("GET /"), says(200, "a", `Cache-Control: private="x-a", max-age=60`, "Set-Cookie: a=b"), false},
+		{"private with fields that caching goes by", ttl, request("GET /"), says(200, "a", `Cache-Control: private="vary", max-age=60`), false},
+		{"must-understand and no-store", Config{}, request("GET /"), says(200, "a", "Cache-Control: must-understand, no-store, max-age=60"), true},
+		{"must-understand of an unknown status", Config{Statuses: []int{299}}, request("GET /"), says(299, "a", "Cache-Control: must-understand, no-store, max-age=60"), false},
+		{"unknown status", Config{Statuses: []int{299}}, request("GET /"), says(299, "a", "Cache-Control: max-age=60"), true},
+		{"heuristic", Config{Heuristic: time.Hour}, request("GET /"), says(200, "a", "Last-Modified: Tue, 31 Dec 2024 00:00:00 GMT"), true},
+		{"heuristic without Last-Modified", Config{Heuristic: time.Hour}, request("GET /"), says(200, "a"), false},
+		{"heuristic from the future", Config{Heuristic: time.Hour}, request("GET /"), says(200, "a", "Last-Modified: Tue, 31 Dec 2030 00:00:00 GMT"), false},
+		{"heuristic against Expires", Config{Heuristic: time.Hour}, request("GET /"), says(200, "a", "Last-Modified: Tue, 31 Dec 2024 00:00:00 GMT", "Expires: 0"), false},
+		{"Last-Modified without heuristic", Config{}, request("GET /"), says(200, "a", "Last-Modified: Tue, 31 Dec 2024 00:00:00 GMT"), false},
+		{"targeted", Config{}, request("GET /"), says(200, "a", "Lintel-Cache-Control: max-age=60", "Cache-Control: no-store", "Expires: 0"), true},
+		{"targeted against", ttl, request("GET /"), says(200, "a", "Lintel-Cache-Control: no-store", "Cache-Control: max-age=60"), false},
+		{"targeted and malformed", Config{}, request("GET /"), says(200, "a", "Lintel-Cache-Control: max-age=60, &", "Cache-Control: no-store"), false},
+		{"targeted and empty", Config{}, request("GET /"), says(200, "a", "Lintel-Cache-Control: ", "Cache-Control: max-age=60"), true},
+		{"targeted elsewhere", Config{}, request("GET /"), says(200, "a", "CDN-Cache-Control: max-age=60"), false},
+		{"targeted by list, the first counts", Config{Targets: []string{"A", "B"}}, request("GET /"), says(200, "a", "B: no-store", "A: max-age=60"), true},
+		{"targeted by list, the first is missing", Config{Targets: []string{"A", "B"}}, request("GET /"), says(200, "a", "B: no-store", "Cache-Control: max-age=60"), false},
+		{"too many tags", Config{}, request("GET /"), says(200, "a", "Cache-Control: max-age=60", "Cache-Tag: "+strings.Join(numbered(257), ",")), false},
+		{"as many tags as may be", Config{}, request("GET /"), says(200, "a", "Cache-Control: max-age=60", "Cache-Tag: "+strings.Join(numbered(256), ",")), true},
+		{"a client's no-cache ignored", Config{ClientControl: "ignore"}, request("GET /", "Cache-Control: no-cache, no-store, max-age=0"), says(200, "a", "Cache-Control: max-age=60"), true},
+		{"max-age=0 and nothing else", Config{}, request("GET /"), says(200, "a", "Cache-Control: max-age=0"), false},
 		{"no-cache", ttl, request("GET /"), says(200, "a", "Cache-Control: no-cache"), false},
 		{"no-cache under override", Config{TTL: time.Minute, Override: true}, request("GET /"), says(200, "a", "Cache-Control: no-cache"), false},
 		{"max-age=0 under override", Config{TTL: time.Minute, Override: true}, request("GET /"), says(200, "a", "Cache-Control: max-age=0"), true},
@@ -48,7 +72,8 @@ func TestWhatMayBeStored(t *testing.T) {
 		{"request no-store", ttl, request("GET /", "Cache-Control: no-store"), says(200, "a"), false},
 		{"POST", ttl, request("POST /"), says(200, "a", "Cache-Control: max-age=60"), false},
 		{"HEAD", ttl, request("HEAD /"), says(200, ""), false},
-		{"Range", ttl, request("GET /", "Range: bytes=0-1"), says(200, "a"), false},
+		{"Range, answered in part", ttl, request("GET /", "Range: bytes=0-1"), says(206, "a", "Content-Range: bytes 0-0/2"), false},
+		{"Range, answered whole", ttl, request("GET /", "Range: bytes=0-1"), says(200, "a"), true},
 		{"content type listed", Config{TTL: time.Minute, ContentTypes: []string{"application/json"}}, request("GET /"), says(200, "a", "Content-Type: Application/JSON; charset=utf-8"), true},
 		{"content type not listed", Config{TTL: time.Minute, ContentTypes: []string{"application/json"}}, request("GET /"), says(200, "a", "Content-Type: text/html"), false},
 		{"Authorization", ttl, request("GET /", "Authorization: Bearer a"), says(200, "a"), false},
@@ -75,6 +100,14 @@ func TestWhatMayBeStored(t *testing.T) {
 			}
 		})
 	}
+}
+
+func numbered(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = strconv.Itoa(i)
+	}
+	return out
 }
 
 type brokenBody struct{ data io.Reader }

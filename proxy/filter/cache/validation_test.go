@@ -132,3 +132,17 @@ func TestStaleIfError(t *testing.T) {
 		})
 	}
 }
+
+// A user who is told that an answer for all still holds, and no longer that it
+// is for all, leaves none for all.
+func TestWhatIsConfirmedForOneIsNotConfirmedForAll(t *testing.T) {
+	r := newRig(t, Config{})
+	r.do(request("GET /"), says(200, "for all", "Cache-Control: public, max-age=60", `ETag: "1"`))
+	r.advance(time.Hour)
+	if got := r.do(user(request("GET /"), "a"), says(304, "", "Cache-Control: max-age=60")); got != "for all" {
+		t.Errorf("a got %q", got)
+	}
+	if r.responses.Len() != 0 {
+		t.Error("it is kept for all")
+	}
+}

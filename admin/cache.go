@@ -1,0 +1,126 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Caches is what admin asks of the room that keeps answers.
+type Caches interface {
+	Stats() any
+	Purge(PurgeRequest) (purged int, err error) // an error is the asker's mistake
+}
+
+// PurgeRequest says which kept answers are to be forgotten: exactly one of URL,
+// Prefix, Tag and All.
+type PurgeRequest struct {
+	URL    string `json:"url,omitempty"`    // https://host/path?query, or /path?query on any host
+	Prefix string `json:"prefix,omitempty"` // the beginning of such a URL
+	Tag    string `json:"tag,omitempty"`    // as Surrogate-Key or Cache-Tag of an answer list them
+	All    bool   `json:"all,omitempty"`
+	Cache  string `json:"cache,omitempty"` // only in this cache
+}
+
+// PurgeResult is what came of it.
+type PurgeResult struct {
+	Purged int `json:"purged"`
+}
+
+func (s *Server) caches(w http.ResponseWriter, r *http.Request) {
+	if s.src.Caches == nil {
+		absent(w, "cache")
+		return
+	}
+	s.answer(w, r, http.StatusOK, s.src.Caches.Stats())
+}
+
+func (s *Server) purge(w http.ResponseWriter, r *http.Request) {
+	if s.src.Caches == nil {
+		absent(w, "cache")
+		return
+	}
+	var p PurgeRequest
+	d := json.NewDecoder(r.Body) // bounded by guard
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		problem(w, http.StatusBadRequest, "bad-purge", `Send JSON with one of url, prefix, tag and all, as {"tag": "product-7"}: `+err.Error())
+		return
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		problem(w, http.StatusBadRequest, "bad-purge", "There is more than one JSON value.")
+		return
+	}
+	n, err := s.src.Caches.Purge(p)
+	if err != nil {
+		problem(w, http.StatusBadRequest, "bad-purge", err.Error())
+		return
+	}
+	s.log.Info("cache purged through the admin API", "from", r.RemoteAddr, "url", p.URL, "prefix", p.Prefix, "tag", p.Tag,
+		"all", p.All, "cache", p.Cache, "purged", n)
+	s.answer(w, r, http.StatusOK, PurgeResult{n})
+}
+
+// askTimeout bounds a question to a running Lintel.
+const askTimeout = 10 * time.Second
+
+// AskPurge has the Lintel whose admin API is at addr forget kept answers.
+func AskPurge(ctx context.Context, addr string, p PurgeRequest) (PurgeResult, error) {
+	var out PurgeResult
+	body, err := json.Marshal(p)
+	if err != nil {
+		return out, fmt.Errorf("admin: %w", err)
+	}
+	return out, talk(ctx, addr, http.MethodPost, "/cache/purge?compact", body, &out)
+}
+
+// AskCaches asks it how its caches are doing; into is filled from JSON.
+func AskCaches(ctx context.Context, addr string, into any) error {
+	return talk(ctx, addr, http.MethodGet, "/cache?compact", nil, into)
+}
+
+func talk(ctx context.Context, addr, method, path string, body []byte, into any) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("admin: address %q is not host:port: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+net.JoinHostPort(host, port)+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("admin: address %q: %w", addr, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	// No proxy from the environment and no redirect, as in Health.
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("admin: is Lintel running with its admin API at %s? %w", addr, err)
+	}
+	defer resp.Body.Close()
+	d := json.NewDecoder(io.LimitReader(resp.Body, 16<<20))
+	if resp.StatusCode != http.StatusOK {
+		var p struct{ Detail string }
+		if err := d.Decode(&p); err != nil || p.Detail == "" {
+			return fmt.Errorf("admin: %s answered %s", addr, resp.Status)
+		}
+		return fmt.Errorf("admin: %s", p.Detail)
+	}
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("admin: %s did not answer in JSON: %w", addr, err)
+	}
+	return nil
+}
