@@ -52,6 +52,11 @@ type (
 	DoneFilter interface {
 		Done(x *exchange.Exchange)
 	}
+	// PreflightFilter answers every CORS preflight that reaches it, so that a
+	// route need not list OPTIONS for it.
+	PreflightFilter interface {
+		AnswersPreflight()
+	}
 	// Explainer describes its own settings in one line, for explain.
 	Explainer interface {
 		Explain() string
