@@ -9,16 +9,20 @@ import (
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/filter"
 	"lintel.dev/lintel/proxy/filter/cache"
+	"lintel.dev/lintel/proxy/filter/cors"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
 	"lintel.dev/lintel/proxy/filter/jwt"
 	"lintel.dev/lintel/proxy/filter/ratelimit"
+	"lintel.dev/lintel/proxy/filter/transform"
 	"lintel.dev/lintel/proxy/store"
 )
 
 // Registry lists the filters a configuration may name, in both modes.
 func Registry() (*filter.Registry, error) {
 	return filter.NewRegistry(
+		// Who may read the answer.
+		cors.Kind(),
 		// Who is calling.
 		jwt.Kind(),
 		// How much.
@@ -27,6 +31,7 @@ func Registry() (*filter.Registry, error) {
 		cache.Kind(),
 		// Changing what passes.
 		headers.Kind(),
+		transform.Kind(),
 	)
 }
 
