@@ -12,8 +12,11 @@ import (
 	"lintel.dev/lintel/proxy/filter/cors"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
+	"lintel.dev/lintel/proxy/filter/ipfilter"
 	"lintel.dev/lintel/proxy/filter/jwt"
 	"lintel.dev/lintel/proxy/filter/ratelimit"
+	"lintel.dev/lintel/proxy/filter/requestlimits"
+	"lintel.dev/lintel/proxy/filter/securityheaders"
 	"lintel.dev/lintel/proxy/filter/transform"
 	"lintel.dev/lintel/proxy/store"
 )
@@ -25,13 +28,16 @@ func Registry() (*filter.Registry, error) {
 		cors.Kind(),
 		// Who is calling.
 		jwt.Kind(),
+		ipfilter.Kind(),
 		// How much.
 		ratelimit.Kind(),
+		requestlimits.Kind(),
 		// Not twice.
 		cache.Kind(),
 		// Changing what passes.
 		headers.Kind(),
 		transform.Kind(),
+		securityheaders.Kind(),
 	)
 }
 
