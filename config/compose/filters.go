@@ -9,6 +9,7 @@ import (
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/filter"
 	"lintel.dev/lintel/proxy/filter/cache"
+	"lintel.dev/lintel/proxy/filter/compress"
 	"lintel.dev/lintel/proxy/filter/cors"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
@@ -38,6 +39,7 @@ func Registry() (*filter.Registry, error) {
 		headers.Kind(),
 		transform.Kind(),
 		securityheaders.Kind(),
+		compress.Kind(),
 	)
 }
 
