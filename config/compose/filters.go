@@ -14,6 +14,7 @@ import (
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
 	"lintel.dev/lintel/proxy/filter/ipfilter"
+	"lintel.dev/lintel/proxy/filter/jsonbody"
 	"lintel.dev/lintel/proxy/filter/jwt"
 	"lintel.dev/lintel/proxy/filter/ratelimit"
 	"lintel.dev/lintel/proxy/filter/requestlimits"
@@ -40,6 +41,7 @@ func Registry() (*filter.Registry, error) {
 		transform.Kind(),
 		securityheaders.Kind(),
 		compress.Kind(),
+		jsonbody.Kind(),
 	)
 }
 

@@ -38,7 +38,8 @@ type (
 		OnRequest(x *exchange.Exchange) Verdict
 	}
 	// ResponseFilter sees the answer in reverse order, also one that a filter
-	// or a fault made.
+	// or a fault made. One that cannot let the answer pass sets x.Fault, which
+	// becomes the answer that the filters before it see.
 	ResponseFilter interface {
 		OnResponse(x *exchange.Exchange)
 	}

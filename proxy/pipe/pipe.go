@@ -148,7 +148,11 @@ func (p *Pipe) serve(x *exchange.Exchange, r *run) {
 	for i := r.started - 1; i >= 0; i-- {
 		if f := r.filterAt(i); f.Response != nil {
 			x.UseSlot(i)
+			before := x.Fault
 			f.Response.OnResponse(x)
+			if x.Fault != before && x.Fault != nil { // it cannot let the answer pass
+				answer(x, x.Fault)
+			}
 		}
 	}
 }

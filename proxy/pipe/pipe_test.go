@@ -274,3 +274,41 @@ func TestBadQueryIsRefused(t *testing.T) {
 		k.finish(x)
 	}
 }
+
+// A filter that cannot let an answer pass puts a fault in its place; those
+// before it see what became of it.
+func TestAnAnswerIsRefusedOnItsWayBack(t *testing.T) {
+	k := newKit(t)
+	body := &closes{Reader: strings.NewReader("secret")}
+	k.tr.Answer = func(x *exchange.Exchange, _ string) error {
+		clustertest.Respond(x, 200, "")
+		x.Response.Header.Add("X-Secret", "7")
+		x.Response.Body, x.Response.Length = body, 6
+		return nil
+	}
+	k.b.do["resp"] = func(x *exchange.Exchange) {
+		x.Fault = &exchange.Fault{Source: exchange.FromUpstream, Status: 502, Code: "unreadable", Title: "No"}
+	}
+	k.a.do["resp"] = func(x *exchange.Exchange) {
+		if x.Response.Status != 502 || x.Response.Header.Has("X-Secret") {
+			t.Errorf("the filter before it sees %+v", x.Response)
+		}
+	}
+	x := k.get("/a/x")
+	k.start()
+	k.pipe.Serve(x)
+	if b, _ := io.ReadAll(x.Response.Body); !strings.Contains(string(b), `"code":"unreadable"`) || body.n != 1 {
+		t.Errorf("%q, closed %d times", b, body.n)
+	}
+	k.finish(x)
+	if got := k.j.take(); got != "begin always.req a.req b.req forward b.resp a.resp always.resp b.done a.done always.done end" {
+		t.Error(got)
+	}
+}
+
+type closes struct {
+	io.Reader
+	n int
+}
+
+func (c *closes) Close() error { c.n++; return nil }

@@ -23,6 +23,7 @@ var rooms = map[string][]string{
 	"proxy/filter/ipfilter":        {"proxy/exchange", "proxy/filter", "proxy/store"},
 	"proxy/filter/securityheaders": {"proxy/exchange", "proxy/filter"},
 	"proxy/filter/compress":        {"proxy/exchange", "proxy/filter", "proxy/filter/content", "proxy/store"},
+	"proxy/filter/jsonbody":        {"proxy/exchange", "proxy/filter", "proxy/filter/content", "proxy/filter/template"},
 	"proxy/cluster":                {"proxy/exchange"},
 	"proxy/route":                  {"proxy/exchange", "proxy/filter", "proxy/cluster"},
 	"proxy/pipe":                   {"proxy/exchange", "proxy/filter", "proxy/route", "proxy/cluster"},
