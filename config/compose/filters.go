@@ -11,11 +11,13 @@ import (
 	"lintel.dev/lintel/proxy/filter/cache"
 	"lintel.dev/lintel/proxy/filter/compress"
 	"lintel.dev/lintel/proxy/filter/cors"
+	"lintel.dev/lintel/proxy/filter/errorpages"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
 	"lintel.dev/lintel/proxy/filter/ipfilter"
 	"lintel.dev/lintel/proxy/filter/jsonbody"
 	"lintel.dev/lintel/proxy/filter/jwt"
+	"lintel.dev/lintel/proxy/filter/maintenance"
 	"lintel.dev/lintel/proxy/filter/ratelimit"
 	"lintel.dev/lintel/proxy/filter/requestlimits"
 	"lintel.dev/lintel/proxy/filter/securityheaders"
@@ -31,6 +33,7 @@ func Registry() (*filter.Registry, error) {
 		// Who is calling.
 		jwt.Kind(),
 		ipfilter.Kind(),
+		maintenance.Kind(),
 		// How much.
 		ratelimit.Kind(),
 		requestlimits.Kind(),
@@ -42,6 +45,7 @@ func Registry() (*filter.Registry, error) {
 		securityheaders.Kind(),
 		compress.Kind(),
 		jsonbody.Kind(),
+		errorpages.Kind(),
 	)
 }
 

@@ -24,6 +24,8 @@ var rooms = map[string][]string{
 	"proxy/filter/securityheaders": {"proxy/exchange", "proxy/filter"},
 	"proxy/filter/compress":        {"proxy/exchange", "proxy/filter", "proxy/filter/content", "proxy/store"},
 	"proxy/filter/jsonbody":        {"proxy/exchange", "proxy/filter", "proxy/filter/content", "proxy/filter/template"},
+	"proxy/filter/maintenance":     {"proxy/exchange", "proxy/filter", "proxy/filter/firewall", "proxy/filter/ipfilter"},
+	"proxy/filter/errorpages":      {"proxy/exchange", "proxy/filter", "proxy/filter/content"},
 	"proxy/cluster":                {"proxy/exchange"},
 	"proxy/route":                  {"proxy/exchange", "proxy/filter", "proxy/cluster"},
 	"proxy/pipe":                   {"proxy/exchange", "proxy/filter", "proxy/route", "proxy/cluster"},

@@ -61,14 +61,11 @@ func build(c *Config, env *filter.Env) (any, error) {
 }
 
 func compile(key string, list []string) (*table, error) {
-	prefixes := make([]netip.Prefix, len(list))
-	for i, s := range list {
-		var err error
-		if prefixes[i], err = parsePrefix(s); err != nil {
-			return nil, filter.Errorf(fmt.Sprintf("%s[%d]", key, i), "%v", err)
-		}
+	t, at, err := ParseTable(list)
+	if err != nil {
+		return nil, filter.Errorf(fmt.Sprintf("%s[%d]", key, at), "%v", err)
 	}
-	return newTable(prefixes), nil
+	return &t.t, nil
 }
 
 // lease shares a file between routes and keeps it across reloads.

@@ -8,6 +8,27 @@ import (
 	"strings"
 )
 
+// Table is a set of addresses, for filters that ask who calls. The zero value
+// has none.
+type Table struct{ t table }
+
+// ParseTable reads addresses and ranges and says which entry is wrong.
+func ParseTable(list []string) (t *Table, at int, err error) {
+	prefixes := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		if prefixes[i], err = parsePrefix(s); err != nil {
+			return nil, i, err
+		}
+	}
+	return &Table{*newTable(prefixes)}, 0, nil
+}
+
+// Has reports whether a is in the set.
+func (t *Table) Has(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	return a.IsValid() && t.t.has(a)
+}
+
 // table is a set of addresses as ranges that neither meet nor overlap, sorted:
 // a look-up is a binary search, whatever the number of prefixes.
 type table struct{ v4, v6 []span }
