@@ -26,9 +26,6 @@ type Page struct {
 	File string `yaml:"file" doc:"or a file with it, read when the configuration is loaded"`
 }
 
-// ShortField lets a page be written as its template alone.
-func (Page) ShortField() string { return "HTML" }
-
 // Kind describes the filter to the registry.
 func Kind() filter.Kind {
 	return filter.Define("error_pages", "shows errors as HTML to browsers and as problem+json to others", build)
