@@ -18,6 +18,7 @@ import (
 	"lintel.dev/lintel/proxy/filter/jsonbody"
 	"lintel.dev/lintel/proxy/filter/jwt"
 	"lintel.dev/lintel/proxy/filter/maintenance"
+	"lintel.dev/lintel/proxy/filter/openapi"
 	"lintel.dev/lintel/proxy/filter/ratelimit"
 	"lintel.dev/lintel/proxy/filter/requestlimits"
 	"lintel.dev/lintel/proxy/filter/securityheaders"
@@ -34,9 +35,10 @@ func Registry() (*filter.Registry, error) {
 		jwt.Kind(),
 		ipfilter.Kind(),
 		maintenance.Kind(),
-		// How much.
+		// How much, and of what.
 		ratelimit.Kind(),
 		requestlimits.Kind(),
+		openapi.Kind(),
 		// Not twice.
 		cache.Kind(),
 		// Changing what passes.

@@ -3,6 +3,7 @@ package pipe
 import (
 	"encoding/json"
 	"io"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -167,7 +168,8 @@ func TestTransportPanicGivesTheEndpointBack(t *testing.T) {
 func TestProblemHasEveryFieldAndGRPCGetsItsStatus(t *testing.T) {
 	k := newKit(t)
 	fault := &exchange.Fault{Status: 429, Code: "rate-limit", Title: "Too many", Detail: "é\n", RetryAfter: 1200e6, Proxy: "http_request_denied",
-		Header: []exchange.Field{{Name: "RateLimit", Value: "a"}, {Name: "RateLimit", Value: "b"}}}
+		Header: []exchange.Field{{Name: "RateLimit", Value: "a"}, {Name: "RateLimit", Value: "b"}},
+		Errors: []exchange.Flaw{{In: "body", Pointer: "#/a", Detail: "d"}}}
 	k.always.v = filter.Refuse(fault)
 	k.start()
 	x := k.get("/a")
@@ -178,7 +180,7 @@ func TestProblemHasEveryFieldAndGRPCGetsItsStatus(t *testing.T) {
 	if err := json.Unmarshal(body, &p); err != nil {
 		t.Fatal(err)
 	}
-	if want := (Problem{"about:blank", "Too many", 429, "é\n", "rate-limit", "id-1", "01000000000000000000000000000000", "t1"}); p != want {
+	if want := (Problem{"about:blank", "Too many", 429, "é\n", "rate-limit", "id-1", "01000000000000000000000000000000", "t1", fault.Errors}); !reflect.DeepEqual(p, want) {
 		t.Errorf("%+v", p)
 	}
 	h := &x.Response.Header

@@ -41,15 +41,14 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 		return f.unless(&exchange.Fault{Source: exchange.FromClient, Status: http.StatusUnsupportedMediaType, Code: "coding-refused",
 			Title: "Content coding not taken", Detail: "JSON is taken here without a content coding", Header: []exchange.Field{{Name: "Accept-Encoding", Value: "identity"}}})
 	}
-	doc, body, fault := f.read(x, r.Body, r.Length, &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "upload-stalled",
-		Title: "Request took too long", Detail: "the request body did not arrive within " + f.timeout.String(), Close: true})
-	switch {
-	case fault != nil:
-		return filter.Refuse(fault)
-	case doc == nil:
-		r.Body = body
-		return f.unless(&exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestEntityTooLarge, Code: "body-too-large",
-			Title: "Request body is too large", Detail: fmt.Sprintf("at most %d bytes are taken", f.max), Close: true})
+	doc, rest, err := content.ReadWhole(x, r.Body, r.Length, f.max, f.timeout)
+	if err != nil {
+		fault := content.Unread(err, f.max, f.timeout)
+		if err != content.ErrTooLarge {
+			return filter.Refuse(fault)
+		}
+		r.Body = rest
+		return f.unless(fault)
 	}
 	_ = r.Body.Close()
 	out, err := f.edit(x, f.request, doc)
@@ -98,15 +97,19 @@ func (f *Filter) OnResponse(x *exchange.Exchange) {
 	case r.Body == nil:
 		return
 	}
-	doc, body, fault := f.read(x, r.Body, r.Length, &exchange.Fault{Source: exchange.FromUpstream, Status: http.StatusGatewayTimeout, Code: "timeout",
-		Title: "Service did not answer in time", Detail: "its answer did not arrive within " + f.timeout.String(), Proxy: "http_response_timeout"})
+	doc, rest, err := content.ReadWhole(x, r.Body, r.Length, f.max, f.timeout)
 	switch {
-	case fault != nil:
-		x.Fault = fault
+	case err == content.ErrLate:
+		x.Fault = &exchange.Fault{Source: exchange.FromUpstream, Status: http.StatusGatewayTimeout, Code: "timeout",
+			Title: "Service did not answer in time", Detail: "its answer did not arrive within " + f.timeout.String(), Proxy: "http_response_timeout", Err: err}
 		return
-	case doc == nil:
-		r.Body = body
+	case err == content.ErrTooLarge:
+		r.Body = rest
 		f.instead(x, fmt.Sprintf("its answer is larger than the %d bytes that are edited", f.max))
+		return
+	case err != nil:
+		x.Fault = unreadable(x, "its answer broke off")
+		x.Fault.Err = err
 		return
 	}
 	_ = r.Body.Close()
@@ -128,9 +131,13 @@ func (f *Filter) OnResponse(x *exchange.Exchange) {
 // just what must not get out.
 func (f *Filter) instead(x *exchange.Exchange, why string) {
 	if !f.pass {
-		x.Fault = &exchange.Fault{Source: exchange.FromUpstream, Status: http.StatusBadGateway, Code: "answer-unreadable",
-			Title: "Answer cannot be passed on", Detail: "service " + x.Service + ": " + why, Proxy: "http_response_incomplete"}
+		x.Fault = unreadable(x, why)
 	}
+}
+
+func unreadable(x *exchange.Exchange, why string) *exchange.Fault {
+	return &exchange.Fault{Source: exchange.FromUpstream, Status: http.StatusBadGateway, Code: "answer-unreadable",
+		Title: "Answer cannot be passed on", Detail: "service " + x.Service + ": " + why, Proxy: "http_response_incomplete"}
 }
 
 func (f *Filter) changed(x *exchange.Exchange) {
