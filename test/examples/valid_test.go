@@ -19,6 +19,8 @@ func TestEveryExampleIsValid(t *testing.T) {
 	key, _ := keyPair(t)
 	t.Setenv("JWT_KEY_FILE", key)
 	t.Setenv("JWT_SECRET", "a secret of at least thirty-two bytes")
+	t.Setenv("OPENAPI_FILE", example("openapi/shop.yaml"))
+	t.Setenv("MAINTENANCE_KEY", "a key of at least sixteen bytes")
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			s, err := config.Load(file)

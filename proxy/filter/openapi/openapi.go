@@ -26,11 +26,20 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if f.report && fault.Code != "upload-stalled" && fault.Code != "body-incomplete" && fault.Code != "client-gone" {
 		if f.said.now(time.Now()) {
 			f.log.Warn("openapi: a request would have been refused", "route", x.Route, "status", fault.Status, "code", fault.Code,
-				"method", x.Request.Method, "detail", fault.Detail, "request_id", x.ID)
+				"method", x.Request.Method, "flaws", where(fault.Errors), "request_id", x.ID)
 		}
 		return filter.Next
 	}
 	return filter.Refuse(fault)
+}
+
+// where lists places alone: values are not for the log.
+func where(flaws []exchange.Flaw) string {
+	var out []string
+	for _, f := range flaws {
+		out = append(out, strings.TrimRight(f.In+" "+f.Name+f.Pointer, " "))
+	}
+	return strings.Join(out, ", ")
 }
 
 // pace is once a second.

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,7 +45,6 @@ func (in *input) validate(ctx context.Context) []exchange.Flaw {
 				flaws = append(flaws, exchange.Flaw{In: "query", Name: short(name), Detail: "there is no such parameter"})
 			}
 		}
-		slices.SortFunc(flaws, func(a, b exchange.Flaw) int { return strings.Compare(a.Name, b.Name) })
 	}
 	req := &http.Request{Method: in.method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: in.header,
 		URL: &url.URL{Path: in.path, RawQuery: in.query}, Body: http.NoBody}
@@ -60,8 +60,14 @@ func (in *input) validate(ctx context.Context) []exchange.Flaw {
 	err = openapi3filter.ValidateRequest(ctx, &openapi3filter.RequestValidationInput{Request: req, PathParams: in.params, QueryParams: values,
 		Route: &in.op.route, Options: options})
 	flaws = collect(flaws, err, exchange.Flaw{})
+	slices.SortStableFunc(flaws, func(a, b exchange.Flaw) int {
+		return cmp.Or(cmp.Compare(slices.Index(places, a.In), slices.Index(places, b.In)), strings.Compare(a.Name, b.Name), strings.Compare(a.Pointer, b.Pointer))
+	})
 	return flaws[:min(len(flaws), in.most)]
 }
+
+// places are what Flaw.In says, in the order they are told.
+var places = []string{"path", "query", "header", "cookie", "body"}
 
 // ambiguous finds a name that stands twice in one object: two readers may take
 // two values for it, and only one of them would be checked (RFC 8259 section 4).
@@ -187,7 +193,7 @@ var alternatives = map[string]string{
 }
 
 // bare takes off a reason the place, which the validator of OpenAPI 3.1 puts in
-// front in two ways.
+// front in two ways, and the value, which may be a secret on its way to a log.
 func bare(reason string) string {
 	if rest, ok := strings.CutPrefix(reason, `error at "`); ok {
 		if _, rest, ok = strings.Cut(rest, `": `); ok {
@@ -197,6 +203,11 @@ func bare(reason string) string {
 	if rest, ok := strings.CutPrefix(reason, "at '"); ok {
 		if _, rest, ok = strings.Cut(rest, "': "); ok {
 			reason = rest
+		}
+	}
+	for _, verb := range []string{"' does not match ", "' is not valid "} {
+		if i := strings.Index(reason, verb); i >= 0 && reason[0] == '\'' {
+			return reason[i+2:]
 		}
 	}
 	return reason
