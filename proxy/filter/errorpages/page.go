@@ -44,7 +44,7 @@ func newPage(text string) (*page, error) {
 	}
 	p := &page{t}
 	// Escaping is worked out at the first use: it must fail now or never.
-	_, err = p.render(&fields{Status: 500, Title: "T", Detail: "D", Code: "c", RequestID: "r", TraceID: "t", RetryAfter: "1"})
+	_, err = p.render(&fields{Status: 500, Title: "T", Detail: "D", Code: "internal", RequestID: "r", TraceID: "t", RetryAfter: "1"})
 	return p, err
 }
 
