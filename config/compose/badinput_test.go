@@ -43,6 +43,8 @@ func below(t reflect.Type, path string, tag reflect.StructTag) []leaf {
 		t = t.Elem()
 	}
 	switch {
+	case t.Kind() == reflect.Interface:
+		return nil // it takes anything
 	case t == reflect.TypeFor[time.Duration]():
 		return []leaf{{path, "soon"}}
 	case t == reflect.TypeFor[config.Filter](), t == reflect.TypeFor[filter.Nested]():

@@ -14,18 +14,30 @@ import (
 	"lintel.dev/lintel/proxy/filter/cache"
 	"lintel.dev/lintel/proxy/filter/clientcert"
 	"lintel.dev/lintel/proxy/filter/combine"
+	"lintel.dev/lintel/proxy/filter/compress"
+	"lintel.dev/lintel/proxy/filter/cors"
+	"lintel.dev/lintel/proxy/filter/errorpages"
 	"lintel.dev/lintel/proxy/filter/extauthz"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
+	"lintel.dev/lintel/proxy/filter/ipfilter"
+	"lintel.dev/lintel/proxy/filter/jsonbody"
 	"lintel.dev/lintel/proxy/filter/jwt"
 	"lintel.dev/lintel/proxy/filter/lambda"
+	"lintel.dev/lintel/proxy/filter/maintenance"
+	"lintel.dev/lintel/proxy/filter/openapi"
 	"lintel.dev/lintel/proxy/filter/ratelimit"
+	"lintel.dev/lintel/proxy/filter/requestlimits"
+	"lintel.dev/lintel/proxy/filter/securityheaders"
+	"lintel.dev/lintel/proxy/filter/transform"
 	"lintel.dev/lintel/proxy/store"
 )
 
 // Registry lists the filters a configuration may name, in both modes.
 func Registry() (*filter.Registry, error) {
 	return filter.NewRegistry(
+		// Who may read the answer.
+		cors.Kind(),
 		// Who is calling.
 		jwt.Kind(),
 		apikey.Kind(),
@@ -35,17 +47,25 @@ func Registry() (*filter.Registry, error) {
 		combine.AnonymousKind(),
 		// Who may.
 		acl.Kind(),
-		// Whether somebody else, or a rule, allows it.
+		ipfilter.Kind(),
 		extauthz.Kind(),
 		lambda.Kind(),
 		authorize.Kind(),
-		// How much.
+		// How much, and of what.
+		maintenance.Kind(),
 		ratelimit.Kind(),
 		ratelimit.ConcurrencyKind(),
+		requestlimits.Kind(),
+		openapi.Kind(),
 		// Not twice.
 		cache.Kind(),
 		// Changing what passes.
 		headers.Kind(),
+		transform.Kind(),
+		securityheaders.Kind(),
+		compress.Kind(),
+		jsonbody.Kind(),
+		errorpages.Kind(),
 	)
 }
 

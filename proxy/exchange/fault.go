@@ -31,6 +31,15 @@ type Fault struct {
 	Retryable  bool    // nothing reached the service, or it is known not to have acted
 	Close      bool    // the client's connection must not be used again
 	Err        error   // the cause, for logs only
+	Errors     []Flaw  // what is wrong with the request, one by one; reaches the client
+}
+
+// Flaw is one thing wrong with a request.
+type Flaw struct {
+	In      string `json:"in"`                // "path", "query", "header", "cookie" or "body"
+	Name    string `json:"name,omitempty"`    // of the parameter
+	Pointer string `json:"pointer,omitempty"` // into the body or the parameter's value, as "#/items/0" (RFC 6901)
+	Detail  string `json:"detail"`
 }
 
 // Error implements error.

@@ -38,7 +38,8 @@ type (
 		OnRequest(x *exchange.Exchange) Verdict
 	}
 	// ResponseFilter sees the answer in reverse order, also one that a filter
-	// or a fault made.
+	// or a fault made. One that cannot let the answer pass sets x.Fault, which
+	// becomes the answer that the filters before it see.
 	ResponseFilter interface {
 		OnResponse(x *exchange.Exchange)
 	}
@@ -51,6 +52,11 @@ type (
 	// the exchange is over, on every outcome.
 	DoneFilter interface {
 		Done(x *exchange.Exchange)
+	}
+	// PreflightFilter answers every CORS preflight that reaches it, so that a
+	// route need not list OPTIONS for it.
+	PreflightFilter interface {
+		AnswersPreflight()
 	}
 	// Explainer describes its own settings in one line, for explain.
 	Explainer interface {

@@ -172,7 +172,11 @@ func (p *Pipe) back(x *exchange.Exchange, r *run) {
 	for i := r.started - 1; i >= r.first; i-- {
 		if f := r.filterAt(i); f.Response != nil {
 			x.UseSlot(i)
+			before := x.Fault
 			f.Response.OnResponse(x)
+			if x.Fault != before && x.Fault != nil { // it cannot let the answer pass
+				answer(x, x.Fault)
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package pipe
 import (
 	"encoding/json"
 	"io"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -167,7 +168,8 @@ func TestTransportPanicGivesTheEndpointBack(t *testing.T) {
 func TestProblemHasEveryFieldAndGRPCGetsItsStatus(t *testing.T) {
 	k := newKit(t)
 	fault := &exchange.Fault{Status: 429, Code: "rate-limit", Title: "Too many", Detail: "é\n", RetryAfter: 1200e6, Proxy: "http_request_denied",
-		Header: []exchange.Field{{Name: "RateLimit", Value: "a"}, {Name: "RateLimit", Value: "b"}}}
+		Header: []exchange.Field{{Name: "RateLimit", Value: "a"}, {Name: "RateLimit", Value: "b"}},
+		Errors: []exchange.Flaw{{In: "body", Pointer: "#/a", Detail: "d"}}}
 	k.always.v = filter.Refuse(fault)
 	k.start()
 	x := k.get("/a")
@@ -178,7 +180,7 @@ func TestProblemHasEveryFieldAndGRPCGetsItsStatus(t *testing.T) {
 	if err := json.Unmarshal(body, &p); err != nil {
 		t.Fatal(err)
 	}
-	if want := (Problem{"about:blank", "Too many", 429, "é\n", "rate-limit", "id-1", "01000000000000000000000000000000", "t1"}); p != want {
+	if want := (Problem{"about:blank", "Too many", 429, "é\n", "rate-limit", "id-1", "01000000000000000000000000000000", "t1", fault.Errors}); !reflect.DeepEqual(p, want) {
 		t.Errorf("%+v", p)
 	}
 	h := &x.Response.Header
@@ -274,3 +276,41 @@ func TestBadQueryIsRefused(t *testing.T) {
 		k.finish(x)
 	}
 }
+
+// A filter that cannot let an answer pass puts a fault in its place; those
+// before it see what became of it.
+func TestAnAnswerIsRefusedOnItsWayBack(t *testing.T) {
+	k := newKit(t)
+	body := &closes{Reader: strings.NewReader("secret")}
+	k.tr.Answer = func(x *exchange.Exchange, _ string) error {
+		clustertest.Respond(x, 200, "")
+		x.Response.Header.Add("X-Secret", "7")
+		x.Response.Body, x.Response.Length = body, 6
+		return nil
+	}
+	k.b.do["resp"] = func(x *exchange.Exchange) {
+		x.Fault = &exchange.Fault{Source: exchange.FromUpstream, Status: 502, Code: "unreadable", Title: "No"}
+	}
+	k.a.do["resp"] = func(x *exchange.Exchange) {
+		if x.Response.Status != 502 || x.Response.Header.Has("X-Secret") {
+			t.Errorf("the filter before it sees %+v", x.Response)
+		}
+	}
+	x := k.get("/a/x")
+	k.start()
+	k.pipe.Serve(x)
+	if b, _ := io.ReadAll(x.Response.Body); !strings.Contains(string(b), `"code":"unreadable"`) || body.n != 1 {
+		t.Errorf("%q, closed %d times", b, body.n)
+	}
+	k.finish(x)
+	if got := k.j.take(); got != "begin always.req a.req b.req forward b.resp a.resp always.resp b.done a.done always.done end" {
+		t.Error(got)
+	}
+}
+
+type closes struct {
+	io.Reader
+	n int
+}
+
+func (c *closes) Close() error { c.n++; return nil }

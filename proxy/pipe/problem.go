@@ -21,6 +21,8 @@ type Problem struct {
 	RequestID string `json:"request_id,omitempty"`
 	TraceID   string `json:"trace_id,omitempty"`
 	Txn       string `json:"txn,omitempty"`
+
+	Errors []exchange.Flaw `json:"errors,omitempty"`
 }
 
 // answer turns a fault into the response.
@@ -45,7 +47,7 @@ func answer(x *exchange.Exchange, f *exchange.Fault) {
 }
 
 func answerProblem(x *exchange.Exchange, f *exchange.Fault) {
-	p := Problem{Type: "about:blank", Title: f.Title, Status: f.Status, Detail: f.Detail, Code: f.Code, RequestID: x.ID}
+	p := Problem{Type: "about:blank", Title: f.Title, Status: f.Status, Detail: f.Detail, Code: f.Code, RequestID: x.ID, Errors: f.Errors}
 	if x.Trace.Valid() {
 		p.TraceID = hex.EncodeToString(x.Trace.ID[:])
 	}

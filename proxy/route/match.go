@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/filter"
 )
 
 // Match finds the most specific route for x: the most specific host, then
@@ -13,7 +14,23 @@ import (
 // match wins), then as Gateway API's HTTPRoute has it: a method match, more
 // header matches, more query matches, file order. x.Request.Path must be
 // normalised. It fills x.Params.
+//
+// A CORS preflight belongs to the route that takes the request it asks about, if
+// a filter there answers it.
 func (t *Table) Match(x *exchange.Exchange, host string) *Route {
+	if filter.Preflight(x) {
+		options := x.Request.Method
+		x.Request.Method = filter.AskedMethod(x)
+		r := t.match(x, host)
+		x.Request.Method = options
+		if r != nil && r.answers {
+			return r
+		}
+	}
+	return t.match(x, host)
+}
+
+func (t *Table) match(x *exchange.Exchange, host string) *Route {
 	if n := t.hosts[host]; n != nil {
 		if r := n.find(x); r != nil {
 			return r

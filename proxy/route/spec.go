@@ -43,6 +43,7 @@ type Route struct {
 	hosts   []hostMatch
 	rewrite []piece
 	order   int
+	answers bool // a filter answers preflights
 }
 
 // hostMatch is one of Match.Hosts in the form Host returns.

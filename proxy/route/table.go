@@ -61,6 +61,11 @@ func (t *Table) add(r *Route) (err error) {
 	if r.rewrite, err = parseRewrite(r.RewritePath, r.pattern); err != nil {
 		return err
 	}
+	for _, in := range r.Filters {
+		if _, ok := in.Filter.(filter.PreflightFilter); ok {
+			r.answers = true
+		}
+	}
 	actions := 0
 	for _, has := range []bool{r.Cluster != nil, r.Find != nil, r.Redirect != nil, r.Respond != nil} {
 		if has {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/filter"
 )
 
 func request(method, path string) *exchange.Exchange {
@@ -294,5 +295,49 @@ func BenchmarkMatch(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// answering is a filter that answers preflights.
+type answering struct{}
+
+func (answering) OnRequest(*exchange.Exchange) filter.Verdict { return filter.Answered }
+func (answering) AnswersPreflight()                           {}
+
+func TestAPreflightBelongsToTheRouteItAsksAbout(t *testing.T) {
+	cors, err := filter.Bind("cors", "", answering{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(r Route) Route { r.Filters = []filter.Instance{cors}; return r }
+	table := compile(t,
+		Route{Name: "site", Match: Match{Path: "/*"}},
+		with(Route{Name: "read", Match: Match{Path: "/api/{id}", Methods: []string{"GET"}}}),
+		Route{Name: "write", Match: Match{Path: "/api/{id}", Methods: []string{"PUT"}}},
+	)
+	for _, c := range []struct{ origin, asked, want, id string }{
+		{"https://a", "GET", "read", "7"},
+		{"https://a", "PUT", "site", ""}, // nobody answers there
+		{"https://a", "DELETE", "site", ""},
+		{"", "GET", "site", ""}, // no page asks
+		{"https://a", "", "site", ""},
+		{"https://a", "G T", "site", ""},
+	} {
+		x := request("OPTIONS", "/api/7")
+		if c.origin != "" {
+			x.Request.Header.Add("Origin", c.origin)
+		}
+		if c.asked != "" {
+			x.Request.Header.Add("Access-Control-Request-Method", c.asked)
+		}
+		if r := table.Match(x, "h"); r == nil || r.Name != c.want || x.Param("id") != c.id || x.Request.Method != "OPTIONS" {
+			t.Errorf("%+v: %+v, %s", c, r, x.Request.Method)
+		}
+	}
+	x := request("GET", "/api/7")
+	x.Request.Header.Add("Origin", "https://a")
+	x.Request.Header.Add("Access-Control-Request-Method", "PUT")
+	if r := table.Match(x, "h"); r.Name != "read" {
+		t.Error(r.Name)
 	}
 }

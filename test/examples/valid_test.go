@@ -21,6 +21,8 @@ func TestEveryExampleIsValid(t *testing.T) {
 	t.Setenv("CUSTOMERS_KEY_FILE", key)
 	t.Setenv("DENY_FILE", emptyFile(t))
 	t.Setenv("JWT_SECRET", "a secret of at least thirty-two bytes")
+	t.Setenv("OPENAPI_FILE", example("openapi/shop.yaml"))
+	t.Setenv("MAINTENANCE_KEY", "a key of at least sixteen bytes")
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			s, err := config.Load(file)

@@ -1,2 +1,3 @@
-// Package headers adds, sets and removes header fields of requests and answers.
+// Package headers adds, sets, renames and removes header fields of requests and
+// answers.
 package headers

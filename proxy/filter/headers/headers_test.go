@@ -62,6 +62,8 @@ func TestRequestAndResponseAreChangedInOrder(t *testing.T) {
 func TestPlaceholders(t *testing.T) {
 	full := &exchange.Exchange{ID: "req-1", Route: "shop", ClientIP: netip.MustParseAddr("192.0.2.7")}
 	full.Trace.ID[15] = 0xab
+	known := &exchange.Exchange{Params: []exchange.Param{{Name: "id", Value: "7%2F8"}}, Identity: &exchange.Identity{
+		Claims: map[string]any{"sub": "ada", "roles": []any{"admin", "ops"}, "evil": "a\r\nb"}}}
 	evil := &exchange.Exchange{ID: "a\r\nSet-Cookie: b"}
 	for _, c := range []struct {
 		x           *exchange.Exchange
@@ -73,6 +75,9 @@ func TestPlaceholders(t *testing.T) {
 		{full, "{{route}} {route}", "{route} shop"},
 		{full, `{"a":{"b":1}} {`, `{"a":{"b":1}} {`},
 		{full, "{ROUTE} {route", "{ROUTE} {route"},
+		{full, "{claim:sub}{query:q}{header:X-Q}", ""},
+		{known, "{claim:sub}/{claim:roles}", "ada/admin,ops"},
+		{known, "{param:id} {claim:evil}", "7%2F8 ab"},
 		{evil, "x{request_id}", "xaSet-Cookie: b"},
 		{evil, "[{client_ip}{trace_id}]", "[]"},
 	} {
@@ -95,6 +100,18 @@ func TestAnEmptyPlaceholderSendsNoHeader(t *testing.T) {
 	}
 }
 
+func TestRename(t *testing.T) {
+	f := newFilter(t, Config{Request: Change{Rename: map[string]string{"X-Old": "X-New", "X-None": "X-Kept"}, Add: map[string]string{"X-Old": "fresh"}}})
+	x := &exchange.Exchange{}
+	for _, l := range [][2]string{{"x-old", "1"}, {"X-New", "a client's"}, {"A", "b"}, {"X-Old", "2"}, {"X-Kept", "3"}} {
+		x.Request.Header.Add(l[0], l[1])
+	}
+	f.OnRequest(x)
+	if got := dump(&x.Request.Header); !slices.Equal(got, []string{"A: b", "X-Kept: 3", "X-New: 1", "X-New: 2", "X-Old: fresh"}) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestBadConfigNamesItsKey(t *testing.T) {
 	set := func(n, v string) Change { return Change{Set: map[string]string{n: v}} }
 	for _, c := range []struct {
@@ -108,6 +125,10 @@ func TestBadConfigNamesItsKey(t *testing.T) {
 		{Config{Request: set("Transfer-Encoding", "chunked")}, "request.set.Transfer-Encoding", "framing"},
 		{Config{Response: Change{Remove: []string{"content-length"}}}, "response.remove[0]", "framing"},
 		{Config{Request: set("Host", "x")}, "request.set.Host", "authority"},
+		{Config{Request: Change{Rename: map[string]string{"X-A": "X-User-Id"}}}, "request.rename.X-A", "reserved"},
+		{Config{Request: Change{Rename: map[string]string{"Txn-Token": "X-A"}}}, "request.rename.Txn-Token", "internal token"},
+		{Config{Request: Change{Rename: map[string]string{"X-A": "x-a"}}}, "request.rename.X-A", "one header"},
+		{Config{Request: Change{Rename: map[string]string{"X-A": "Connection"}}}, "request.rename.X-A", "framing"},
 		{Config{Request: set("Bad Name", "x")}, "request.set.Bad Name", "no header name"},
 		{Config{Request: Change{Remove: []string{"X-*"}}}, "request.remove[0]", "no header name"},
 		{Config{Request: set("A", "x\r\nB: y")}, "request.set.A", "control"},

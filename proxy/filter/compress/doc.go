@@ -1,0 +1,3 @@
+// Package compress sends answers in a content coding that the client takes: zstd,
+// br or gzip.
+package compress

@@ -1,0 +1,2 @@
+// Package ipfilter lets a route be called from some addresses only.
+package ipfilter

@@ -1,0 +1,3 @@
+// Package securityheaders tells browsers how carefully to treat the answers of a
+// route.
+package securityheaders
