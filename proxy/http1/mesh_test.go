@@ -468,6 +468,36 @@ func TestShutdownUnderLoadFailsNobody(t *testing.T) {
 	}
 }
 
+// A peer that takes nothing keeps neither Shutdown nor its connection.
+func TestShutdownCutsSharedConnections(t *testing.T) {
+	m := newMesh(t, meshOptions{serve: func(x *exchange.Exchange) { x.Answer(200, "", make([]byte, 1<<20)) }})
+	c, err := tls.Dial("tcp", m.at, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{mux.Protocol}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	var frames []byte
+	for i := range byte(mux.MaxStreams) { // more than all memory between us
+		frames = append(frames, 1, 0, 0, byte(len(request)), 0, 0, 0, 2*i+1)
+		frames = append(frames, request...)
+	}
+	if _, err := c.Write(frames); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all are asked", func() bool { return m.inner.(*server).open.Load() == mux.MaxStreams })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if cut, err := m.inner.Shutdown(ctx); cut != mux.MaxStreams || err != nil {
+		t.Errorf("%d were cut, %v", cut, err)
+	}
+	down := time.Now()
+	eventually(t, "the connection ends", func() bool { open, _ := conns(m.inner); return open == 0 })
+	if took := time.Since(down); took > waitLimit/3 {
+		t.Errorf("its connection was left open for %s", took)
+	}
+}
+
 // A connection whose time has come takes no further exchanges, and ends when it
 // has none.
 func TestSharedConnectionRetires(t *testing.T) {
