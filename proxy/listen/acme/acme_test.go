@@ -68,7 +68,6 @@ type fakeCA struct {
 	validity time.Duration
 	fail     func(n int64) error
 	asked    atomic.Int64
-	m        *Manager
 }
 
 func (f *fakeCA) IssuerKey() string { return issuerKey("https://ca.test/dir") }
