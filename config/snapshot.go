@@ -54,9 +54,16 @@ type ListenerACME struct {
 	Email      string      `yaml:"email" doc:"Where the CA may write to."`
 	CA         string      `yaml:"ca" default:"https://acme-v02.api.letsencrypt.org/directory" doc:"The CA's ACME directory; Let's Encrypt by default."`
 	CARoot     string      `yaml:"ca_root" doc:"PEM file of the roots that a private CA's own HTTPS is checked against; the system's when empty."`
+	EAB        *ACMEEAB    `yaml:"eab" doc:"External account binding, for a CA that issues to its customers only (ZeroSSL, Google Trust Services)."`
 	Challenges []string    `yaml:"challenges" enum:"tls-alpn-01,http-01" default:"[tls-alpn-01, http-01]" doc:"How control of a name is shown: tls-alpn-01 on this listener, which the CA reaches as port 443; http-01 on the plaintext listeners, of which it reaches one as port 80. http-01 is left out when there is none."`
 	Storage    ACMEStorage `yaml:"storage" doc:"Where the account, certificates and keys are kept."`
 	Agreed     bool        `yaml:"agreed" required:"true" doc:"Must be true: you have read and accept the CA's terms of service."`
+}
+
+// ACMEEAB ties the ACME account to one that the CA knows (RFC 8555 section 7.3.4).
+type ACMEEAB struct {
+	KeyID  string `yaml:"key_id" required:"true" doc:"The CA's name for the key."`
+	MACKey string `yaml:"mac_key" required:"true" unit:"secret" doc:"The key, as the CA gives it: base64url." example:"file:/run/secrets/eab"`
 }
 
 // ACMEStorage is where certificates survive a restart.

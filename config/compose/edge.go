@@ -75,7 +75,11 @@ func openACME(c *config.ListenerACME, plaintext bool, certs *listen.Certificates
 }
 
 func acmeConfig(c *config.ListenerACME, plaintext bool) acme.Config {
-	return acme.Config{Domains: c.Domains, Email: c.Email, CA: c.CA, Dir: c.Storage.Dir,
+	var eab acme.Binding
+	if c.EAB != nil {
+		eab = acme.Binding{KeyID: c.EAB.KeyID, MACKey: c.EAB.MACKey}
+	}
+	return acme.Config{Binding: eab, Domains: c.Domains, Email: c.Email, CA: c.CA, Dir: c.Storage.Dir,
 		HTTP01: plaintext && slices.Contains(c.Challenges, "http-01"), TLSALPN: slices.Contains(c.Challenges, "tls-alpn-01")}
 }
 

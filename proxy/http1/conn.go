@@ -191,10 +191,9 @@ func (c *conn) start() bool {
 	}
 	state := c.tls.ConnectionState()
 	switch state.NegotiatedProtocol {
-	case "", "http/1.1":
 	case "h2":
 		return c.handOver(c.nc)
-	default: // an ACME challenge: the handshake was all of it (RFC 8737 section 3)
+	case "acme-tls/1": // the handshake was all of it (RFC 8737 section 3)
 		return c.close()
 	}
 	c.info.TLS = &state

@@ -81,6 +81,13 @@ func TestManagedCertificatesStandBesideFiles(t *testing.T) {
 			t.Errorf("%s is shown %s, want %s", name, got, want)
 		}
 	}
+	// Client CAs are read after the managed certificates have come.
+	if _, err := TLSConfig(certs, Options{ClientAuth: "request", ClientCA: site.Cert}); err != nil {
+		t.Fatal(err)
+	}
+	if got := shown("b.example"); got != "b.example" {
+		t.Errorf("with client CAs the managed certificate is gone: %s", got)
+	}
 	certs.Manage(nil)
 	if got := shown("b.example"); got != "c.example" {
 		t.Errorf("a managed certificate that is gone: %s", got)

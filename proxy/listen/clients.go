@@ -12,13 +12,14 @@ import (
 func (c *Certificates) trustClients(path string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := c.clientCA
 	c.clientCA = path
 	c.stamps = c.look()
-	if err := c.reload(); err != nil {
-		c.clientCA = before
+	set, err := c.read()
+	if err != nil {
+		c.clientCA = ""
 		return err
 	}
+	c.cur.Store(set.with(c.managed))
 	return nil
 }
 

@@ -40,6 +40,7 @@ type Pebble struct {
 	validity  time.Duration
 	dns       string
 	Directory string // its URL
+	Bound     bool   // accounts must be bound with PebbleKeyID; set before Start
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
@@ -47,6 +48,12 @@ type Pebble struct {
 	ended chan struct{}
 	log   *Output
 }
+
+// What binds an account to one that a server with Bound knows.
+const (
+	PebbleKeyID  = "kid-1"
+	PebbleMACKey = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+)
 
 // NewPebble prepares a server whose certificates live for validity. Start starts
 // it. The binary is $LINTEL_PEBBLE_BIN, else lintel/pebble-v2.10.1 in the user's
@@ -93,9 +100,14 @@ func (p *Pebble) configure() {
 		p.t.Fatal(err)
 	}
 	p.CARoot = p.write("pebble.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	keyFile := p.write("pebble.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+	p.write("pebble.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+}
+
+// settings writes what the next Start begins with.
+func (p *Pebble) settings() {
 	conf, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress": p.addr, "managementListenAddress": p.admin, "certificate": p.CARoot, "privateKey": keyFile,
+		"externalAccountBindingRequired": p.Bound, "externalAccountMACKeys": map[string]string{PebbleKeyID: PebbleMACKey},
+		"listenAddress": p.addr, "managementListenAddress": p.admin, "certificate": p.CARoot, "privateKey": filepath.Join(p.dir, "pebble.key"),
 		"httpPort": port(p.HTTPAddr), "tlsPort": port(p.TLSAddr), "keyAlgorithm": "ecdsa",
 		"domainBlocklist": []string{"blocked.test"},
 		"retryAfter":      map[string]int{"authz": 1, "order": 1},
@@ -124,6 +136,7 @@ func port(addr string) int {
 // Start starts it, with empty memory, and waits until it answers.
 func (p *Pebble) Start() *Pebble {
 	p.t.Helper()
+	p.settings()
 	cmd := exec.Command(p.bin, "-config", filepath.Join(p.dir, "pebble.json"), "-dnsserver", p.dns)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	cmd.Env = []string{"HOME=" + p.dir, "PATH=" + os.Getenv("PATH"), "PEBBLE_VA_NOSLEEP=1", "GOMAXPROCS=2"}

@@ -275,3 +275,21 @@ func TestACMERefusalIsTold(t *testing.T) {
 		return nil
 	})
 }
+
+// TestACMEAccountIsBound where the CA issues to its customers only.
+func TestACMEAccountIsBound(t *testing.T) {
+	t.Parallel()
+	p := kit.NewPebble(t, 24*time.Hour)
+	p.Bound = true
+	p.Start()
+	app, secret := kit.StartApp(t, "app", ""), kit.File(t, "eab", kit.PebbleMACKey)
+	plain, secure := p.HTTPAddr, p.TLSAddr
+	unbound := startACME(t, p, p.CARoot, t.TempDir(), kit.FreeAddr(t), kit.FreeAddr(t), "strict_sni: true", "domains: one.test", app)
+	e := startACME(t, p, p.CARoot, t.TempDir(), plain, secure, "strict_sni: true",
+		"domains: one.test\neab: {key_id: "+kit.PebbleKeyID+", mac_key: \"file:"+secret+"\"}", app)
+	awaitShown(t, e.secure, "one.test", p.Roots())
+	awaitText(t, unbound.Stderr, "externalAccountRequired")
+	if _, config := fetch(e.admin, "/config"); strings.Contains(config+e.Stderr.String(), kit.PebbleMACKey) {
+		t.Error("the key is told")
+	}
+}

@@ -46,6 +46,8 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		"the https URL":      func(c *Config) { c.CA = "http://ca.test/dir" },
 		"ca \"\"":            func(c *Config) { c.CA = "" },
 		"expected one addr":  func(c *Config) { c.Email = "a@b.test, c@d.test" },
+		"16 bytes or more":   func(c *Config) { c.Binding = Binding{"id", "c2hvcnQ"} },
+		"expected a key_id":  func(c *Config) { c.Binding = Binding{"", "c2hvcnQtc2hvcnQtc2hvcnQtc2hvcnQ"} },
 		"no challenge":       func(c *Config) { c.HTTP01, c.TLSALPN = false, false },
 		"no directory to":    func(c *Config) { c.Dir = "" },
 		"Lintel's user may ": func(c *Config) { c.Dir = "/dev/null/x" },
@@ -68,7 +70,6 @@ type fakeCA struct {
 	validity time.Duration
 	fail     func(n int64) error
 	asked    atomic.Int64
-	m        *Manager
 }
 
 func (f *fakeCA) IssuerKey() string { return issuerKey("https://ca.test/dir") }

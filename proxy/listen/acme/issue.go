@@ -151,6 +151,12 @@ func (i *issuer) register(ctx context.Context, client *acmez.Client) (acme.Accou
 	if i.cfg.Email != "" {
 		account.Contact = []string{"mailto:" + i.cfg.Email}
 	}
+	if b := i.cfg.Binding; b != (Binding{}) {
+		err := account.SetExternalAccountBinding(ctx, client.Client, acme.EAB{KeyID: b.KeyID, MACKey: strings.TrimRight(b.MACKey, "=")})
+		if err != nil {
+			return account, fmt.Errorf("acme: external account binding: %w", err)
+		}
+	}
 	if account, err = client.NewAccount(ctx, account); err != nil {
 		return account, fmt.Errorf("acme: no account at the CA: %w", err)
 	}

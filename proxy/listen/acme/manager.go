@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ type Config struct {
 	Email   string         // where the CA may write to; "" for none
 	CA      string         // the directory's URL
 	Roots   *x509.CertPool // who signs the CA's own HTTPS certificate; nil: the system's roots
+	Binding Binding        // zero: the CA issues to anybody
 	HTTP01  bool           // answer on port 80, through Answer
 	TLSALPN bool           // answer on port 443, through Certificate
 	Dir     string         // accounts, certificates and keys; may be shared by several processes
@@ -29,6 +31,12 @@ type Config struct {
 	Log     *slog.Logger
 
 	times times // zero: those of production
+}
+
+// Binding ties the account to one that the CA knows (RFC 8555 section 7.3.4).
+type Binding struct {
+	KeyID  string
+	MACKey string // base64url
 }
 
 // times are how often things are looked at and tried again.
@@ -124,6 +132,11 @@ func Check(cfg Config) error {
 	}
 	if cfg.Email != "" && (strings.Count(cfg.Email, "@") != 1 || strings.ContainsAny(cfg.Email, " ,<>?")) {
 		return fmt.Errorf("acme: email %q: expected one address as admin@example.com", cfg.Email)
+	}
+	if b := cfg.Binding; b != (Binding{}) {
+		if key, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(b.MACKey, "=")); err != nil || len(key) < 16 || b.KeyID == "" {
+			return errors.New("acme: eab: expected a key_id, and a mac_key of 16 bytes or more in base64url") // which is not repeated
+		}
 	}
 	if !cfg.HTTP01 && !cfg.TLSALPN {
 		return errors.New("acme: no challenge: allow tls-alpn-01, http-01 or both")
