@@ -24,10 +24,11 @@ type inBody struct {
 	chunked bool
 	trailer bool // the chunks are over, their trailer section is not
 	chunks  chunkDecoder
-	limit   int64        // 0 is unlimited
-	n       atomic.Int64 // bytes handed out
-	timed   bool         // a read deadline is set
-	expect  bool         // the client waits for 100
+	limit   int64         // 0 is unlimited
+	n       atomic.Int64  // bytes handed out
+	timed   bool          // a read deadline is set
+	within  time.Duration // the limit it is for, 0: the listener's
+	expect  bool          // the client waits for 100
 
 	started   atomic.Bool
 	continued atomic.Bool
@@ -42,7 +43,7 @@ func (b *inBody) begin(c *conn, x *exchange.Exchange, f framing) {
 	b.left, b.chunked, b.trailer, b.limit = max(f.length, 0), f.chunked, false, c.s.cfg.BodyBytes
 	b.chunks = chunkDecoder{}
 	b.n.Store(0)
-	b.err, b.timed, b.expect = nil, false, x.Request.Expect
+	b.err, b.timed, b.within, b.expect = nil, false, 0, x.Request.Expect
 	b.started.Store(false)
 	b.continued.Store(false)
 	b.closed.Store(false)
@@ -108,13 +109,31 @@ func (b *inBody) Whole() bool {
 
 // first is called before anything is read.
 func (b *inBody) first() {
-	if d := b.c.s.cfg.RequestTimeout; d > 0 {
+	if d := b.c.s.cfg.RequestTimeout; d > 0 && !b.timed {
 		b.timed = true
 		_ = b.c.raw.SetReadDeadline(b.x.Start.Add(d))
 	}
 	if b.expect {
 		b.sendContinue()
 	}
+}
+
+// Within implements what exchange.Within asks. It is for the task that reads.
+func (b *inBody) Within(d time.Duration) {
+	if b.err != nil || b.closed.Load() || b.eof.Load() {
+		return
+	}
+	var until time.Time
+	if r := b.c.s.cfg.RequestTimeout; r > 0 {
+		until = b.x.Start.Add(r)
+	}
+	if b.within = 0; d > 0 {
+		if t := time.Now().Add(d); until.IsZero() || t.Before(until) {
+			until, b.within = t, d
+		}
+	}
+	b.timed = !until.IsZero()
+	_ = b.c.raw.SetReadDeadline(until)
 }
 
 func (b *inBody) read(p []byte) (int, error) {
@@ -202,8 +221,12 @@ func (b *inBody) untime() {
 
 func (b *inBody) broken(err error) *exchange.Fault {
 	if b.timed && errors.Is(err, os.ErrDeadlineExceeded) && !b.closed.Load() {
+		limit := b.c.s.cfg.RequestTimeout
+		if b.within > 0 {
+			limit = b.within
+		}
 		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "request-timeout",
-			Title: "Request took too long", Detail: "the request body did not arrive within " + b.c.s.cfg.RequestTimeout.String(),
+			Title: "Request took too long", Detail: "the request body did not arrive within " + limit.String(),
 			Close: true, Err: err}
 	}
 	f := &exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest, Code: "body-incomplete",
