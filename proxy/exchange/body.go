@@ -1,6 +1,9 @@
 package exchange
 
-import "io"
+import (
+	"io"
+	"time"
+)
 
 // Bytes is a body held in memory; it can be read again after Rewind.
 type Bytes struct {
@@ -59,3 +62,12 @@ func Whole(body io.Reader) bool {
 
 // Whole implements what exchange.Whole asks.
 func (b *Bytes) Whole() bool { return true }
+
+// Within has reading a request body fail with a fault once d has passed, for who
+// reads it before anything is forwarded; 0 takes that back. A body that wraps
+// another passes it on; one that cannot wait, as in memory, needs no limit.
+func Within(body io.Reader, d time.Duration) {
+	if w, ok := body.(interface{ Within(time.Duration) }); ok {
+		w.Within(d)
+	}
+}

@@ -26,11 +26,12 @@ type inBody struct {
 	chunked bool
 	trailer bool // the chunks are over, their trailer section is not
 	chunks  chunkDecoder
-	named   string       // the Connection field, if fields go with it
-	limit   int64        // 0 is unlimited
-	n       atomic.Int64 // bytes handed out
-	timed   bool         // a read deadline is set
-	expect  bool         // the client waits for 100
+	named   string        // the Connection field, if fields go with it
+	limit   int64         // 0 is unlimited
+	n       atomic.Int64  // bytes handed out
+	timed   bool          // a read deadline is set
+	within  time.Duration // the limit it is for, 0: the listener's
+	expect  bool          // the client waits for 100
 
 	started   atomic.Bool
 	continued atomic.Bool
@@ -49,7 +50,7 @@ func (b *inBody) begin(c *conn, x *exchange.Exchange, f framing) {
 	b.left, b.chunked, b.trailer, b.limit = max(f.length, 0), f.chunked, false, c.s.cfg.BodyBytes
 	b.chunks, b.named = chunkDecoder{}, f.connection
 	b.n.Store(0)
-	b.err, b.timed, b.expect, b.stopped = nil, false, x.Request.Expect, false
+	b.err, b.timed, b.within, b.expect, b.stopped = nil, false, 0, x.Request.Expect, false
 	b.started.Store(false)
 	b.continued.Store(false)
 	b.closed.Store(false)
@@ -119,7 +120,7 @@ func (b *inBody) Whole() bool {
 
 // first is called before anything is read.
 func (b *inBody) first() {
-	if d := b.c.s.cfg.RequestTimeout; d > 0 {
+	if d := b.c.s.cfg.RequestTimeout; d > 0 && !b.timed {
 		b.timed = true
 		_ = b.c.raw.SetReadDeadline(b.x.Start.Add(d))
 	}
@@ -169,6 +170,29 @@ func (b *inBody) cancelled() error {
 		return nil
 	}
 	return fmt.Errorf("http1: reading the request body: %w", b.life.Ended())
+}
+
+// Within implements what exchange.Within asks. It is for the task that reads.
+func (b *inBody) Within(d time.Duration) {
+	if b.err != nil || b.closed.Load() || b.eof.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return // the exchange's end is the nearer one
+	}
+	var until time.Time
+	if r := b.c.s.cfg.RequestTimeout; r > 0 {
+		until = b.x.Start.Add(r)
+	}
+	if b.within = 0; d > 0 {
+		if t := time.Now().Add(d); until.IsZero() || t.Before(until) {
+			until, b.within = t, d
+		}
+	}
+	b.timed = !until.IsZero()
+	_ = b.c.raw.SetReadDeadline(until)
 }
 
 func (b *inBody) read(p []byte) (int, error) {
@@ -261,8 +285,12 @@ func (b *inBody) broken(err error) error {
 		return cause
 	}
 	if b.timed && errors.Is(err, os.ErrDeadlineExceeded) && !b.closed.Load() {
+		limit := b.c.s.cfg.RequestTimeout
+		if b.within > 0 {
+			limit = b.within
+		}
 		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "request-timeout",
-			Title: "Request took too long", Detail: "the request body did not arrive within " + b.c.s.cfg.RequestTimeout.String(),
+			Title: "Request took too long", Detail: "the request body did not arrive within " + limit.String(),
 			Close: true, Err: err}
 	}
 	f := &exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest, Code: "body-incomplete",

@@ -24,8 +24,9 @@ const linger = 500 * time.Millisecond
 type inBody struct {
 	in      *inbound
 	src     io.Reader
-	limit   int64 // 0 is unlimited
-	timed   bool  // a read deadline is set
+	limit   int64         // 0 is unlimited
+	timed   bool          // a read deadline is set
+	within  time.Duration // the limit it is for, 0: the listener's
 	n       atomic.Int64
 	started atomic.Bool
 	eof     atomic.Bool
@@ -119,6 +120,30 @@ func (b *inBody) cancelled() error {
 	return fmt.Errorf("nethttp: reading the request body: %w", b.life.Ended())
 }
 
+// Within implements what exchange.Within asks.
+func (b *inBody) Within(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil || b.closed.Load() || b.eof.Load() {
+		return
+	}
+	b.watching.Lock()
+	defer b.watching.Unlock()
+	if b.stopped {
+		return // the exchange's end is the nearer one
+	}
+	var until time.Time
+	if r := b.in.s.cfg.RequestTimeout; r > 0 {
+		until = b.x.Start.Add(r)
+	}
+	if b.within = 0; d > 0 {
+		if t := time.Now().Add(d); until.IsZero() || t.Before(until) {
+			until, b.within = t, d
+		}
+	}
+	b.timed = b.in.rc.SetReadDeadline(until) == nil && !until.IsZero()
+}
+
 // end is called at EOF, with mu held.
 func (b *inBody) end() {
 	if b.unwatch() || b.timed {
@@ -133,8 +158,12 @@ func (b *inBody) broken(err error) error {
 		return cause
 	}
 	if b.timed && errors.Is(err, os.ErrDeadlineExceeded) {
+		limit := b.in.s.cfg.RequestTimeout
+		if b.within > 0 {
+			limit = b.within
+		}
 		return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusRequestTimeout, Code: "request-timeout",
-			Title: "Request took too long", Detail: "the request body did not arrive within " + b.in.s.cfg.RequestTimeout.String(),
+			Title: "Request took too long", Detail: "the request body did not arrive within " + limit.String(),
 			Close: true, Err: err}
 	}
 	return &exchange.Fault{Source: exchange.FromClient, Status: http.StatusBadRequest, Code: "body-incomplete",

@@ -1,8 +1,11 @@
 package content
 
 import (
+	"io"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
 )
@@ -179,4 +182,34 @@ func FuzzAccept(f *testing.F) {
 			t.Errorf("weight %d %d", w, how)
 		}
 	})
+}
+
+// limited is a request body that is told its limit.
+type limited struct {
+	exchange.Bytes
+	told []time.Duration
+}
+
+func (l *limited) Within(d time.Duration) { l.told = append(l.told, d) }
+
+func TestARequestIsReadWithinALimit(t *testing.T) {
+	for _, max := range []int64{100, 5} {
+		x := &exchange.Exchange{}
+		body := &limited{Bytes: *exchange.NewBody([]byte("0123456789"))}
+		x.Request.Body, x.Request.Length = body, -1
+		whole, rest, err := ReadRequest(x, max, time.Minute)
+		if !slices.Equal(body.told, []time.Duration{time.Minute, 0}) {
+			t.Errorf("the body was told %v", body.told)
+		}
+		if max == 100 {
+			if string(whole) != "0123456789" || err != nil {
+				t.Errorf("%q %v", whole, err)
+			}
+			continue
+		}
+		exchange.Within(rest, time.Second)
+		if all, _ := io.ReadAll(rest); string(all) != "0123456789" || err != ErrTooLarge || len(body.told) != 3 {
+			t.Errorf("%q %v, told %v", all, err, body.told)
+		}
+	}
 }

@@ -16,11 +16,26 @@ var (
 	ErrLate     = errors.New("the body did not arrive in time")
 )
 
-// ReadWhole reads a request's or an answer's body of that length (-1: unknown)
-// to its end, at most max bytes within limit. With ErrTooLarge, rest gives all of
-// it, what was read already included. A body that stalls is noticed when its
-// engine's own limits wake the reader, or with the next piece.
-func ReadWhole(x *exchange.Exchange, body io.ReadCloser, length, max int64, limit time.Duration) (whole []byte, rest io.ReadCloser, err error) {
+// ReadRequest reads x's request body to its end, at most max bytes within limit.
+// With ErrTooLarge, rest gives all of it, what was read already included.
+func ReadRequest(x *exchange.Exchange, max int64, limit time.Duration) (whole []byte, rest io.ReadCloser, err error) {
+	body := x.Request.Body
+	exchange.Within(body, limit)
+	defer exchange.Within(body, 0)
+	return readWhole(body, x.Request.Length, max, time.Now().Add(limit))
+}
+
+// ReadAnswer does so with the body of x's answer.
+func ReadAnswer(x *exchange.Exchange, max int64, limit time.Duration) (whole []byte, rest io.ReadCloser, err error) {
+	x.Expire(limit, ErrLate)
+	whole, rest, err = readWhole(x.Response.Body, x.Response.Length, max, time.Now().Add(limit))
+	if !x.Unexpire() {
+		return nil, nil, ErrLate // the exchange is cancelled or about to be
+	}
+	return whole, rest, err
+}
+
+func readWhole(body io.ReadCloser, length, max int64, until time.Time) (whole []byte, rest io.ReadCloser, err error) {
 	if length > max {
 		return nil, body, ErrTooLarge
 	}
@@ -28,13 +43,6 @@ func ReadWhole(x *exchange.Exchange, body io.ReadCloser, length, max int64, limi
 	if length < 0 {
 		size = min(max+1, 16<<10)
 	}
-	x.Expire(limit, ErrLate)
-	defer func() {
-		if !x.Unexpire() && (err == nil || err == ErrTooLarge) {
-			// Just too late: the exchange is cancelled or about to be.
-			whole, rest, err = nil, nil, ErrLate
-		}
-	}()
 	buf := make([]byte, 0, size)
 	for {
 		if len(buf) == cap(buf) {
@@ -43,14 +51,14 @@ func ReadWhole(x *exchange.Exchange, body io.ReadCloser, length, max int64, limi
 		n, rerr := body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
-		case errors.Is(x.Ended(), ErrLate): // who sends little by little wakes us each time
-			return nil, nil, ErrLate
 		case int64(len(buf)) > max:
 			return nil, &rejoined{head: buf, body: body, err: rerr}, ErrTooLarge
 		case rerr == io.EOF:
 			return buf, nil, nil
 		case rerr != nil:
 			return nil, nil, rerr
+		case time.Now().After(until): // who sends little by little wakes us each time
+			return nil, nil, ErrLate
 		}
 	}
 }
@@ -80,6 +88,9 @@ func (r *rejoined) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (r *rejoined) Close() error { return r.body.Close() }
+
+// Within implements what exchange.Within asks.
+func (r *rejoined) Within(d time.Duration) { exchange.Within(r.body, d) }
 
 // Ready implements what exchange.Ready asks.
 func (r *rejoined) Ready() bool { return len(r.head) > 0 || r.err != nil || exchange.Ready(r.body) }

@@ -3,6 +3,7 @@ package firewall
 import (
 	"io"
 	"strings"
+	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
 )
@@ -68,3 +69,6 @@ func (w *watched) Ready() bool { return exchange.Ready(w.ReadCloser) }
 
 // Whole implements what exchange.Whole asks.
 func (w *watched) Whole() bool { return exchange.Whole(w.ReadCloser) }
+
+// Within implements what exchange.Within asks.
+func (w *watched) Within(d time.Duration) { exchange.Within(w.ReadCloser, d) }

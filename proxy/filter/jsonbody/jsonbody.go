@@ -41,7 +41,7 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 		return f.unless(&exchange.Fault{Source: exchange.FromClient, Status: http.StatusUnsupportedMediaType, Code: "coding-refused",
 			Title: "Content coding not taken", Detail: "JSON is taken here without a content coding", Header: []exchange.Field{{Name: "Accept-Encoding", Value: "identity"}}})
 	}
-	doc, rest, err := content.ReadWhole(x, r.Body, r.Length, f.max, f.timeout)
+	doc, rest, err := content.ReadRequest(x, f.max, f.timeout)
 	if err != nil {
 		fault := content.Unread(err, f.max, f.timeout)
 		if err != content.ErrTooLarge {
@@ -97,7 +97,7 @@ func (f *Filter) OnResponse(x *exchange.Exchange) {
 	case r.Body == nil:
 		return
 	}
-	doc, rest, err := content.ReadWhole(x, r.Body, r.Length, f.max, f.timeout)
+	doc, rest, err := content.ReadAnswer(x, f.max, f.timeout)
 	switch {
 	case err == content.ErrLate:
 		x.Fault = &exchange.Fault{Source: exchange.FromUpstream, Status: http.StatusGatewayTimeout, Code: "timeout",

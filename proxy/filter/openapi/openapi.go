@@ -109,7 +109,7 @@ func (f *Filter) body(x *exchange.Exchange, op *operation) (whole []byte, skip b
 	case content.Encoded(&r.Header):
 		return nil, false, unsupported("coding-refused", "a body is taken without a content coding", "Accept-Encoding", "identity")
 	}
-	whole, rest, err := content.ReadWhole(x, r.Body, r.Length, f.max, f.timeout)
+	whole, rest, err := content.ReadRequest(x, f.max, f.timeout)
 	if err != nil {
 		if errors.Is(err, content.ErrTooLarge) {
 			r.Body = rest

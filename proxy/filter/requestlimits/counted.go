@@ -2,6 +2,7 @@ package requestlimits
 
 import (
 	"io"
+	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
 )
@@ -39,3 +40,6 @@ func (c *counted) Ready() bool { return exchange.Ready(c.ReadCloser) }
 
 // Whole implements what exchange.Whole asks.
 func (c *counted) Whole() bool { return exchange.Whole(c.ReadCloser) }
+
+// Within implements what exchange.Within asks.
+func (c *counted) Within(d time.Duration) { exchange.Within(c.ReadCloser, d) }
