@@ -2,6 +2,9 @@ package http1
 
 import (
 	"time"
+
+	"lintel.dev/lintel/proxy/http1/loop"
+	"lintel.dev/lintel/proxy/http1/mux"
 )
 
 // parked is how a goroutine-driven connection to an endpoint is idle; those of
@@ -57,3 +60,5 @@ type looped interface {
 	Busy() bool
 	Quiet() bool
 }
+
+var _, _ looped = (*loop.Conn)(nil), (*mux.Stream)(nil)

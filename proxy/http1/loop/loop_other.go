@@ -57,6 +57,7 @@ func (*Conn) Hung() (half, dead bool)                             { return false
 func (*Conn) IdleUntil(time.Time)                                 {}
 func (*Conn) Idle(time.Time)                                      {}
 func (*Conn) Busy() bool                                          { return false }
+func (*Conn) Quiet() bool                                         { return false }
 func (*Conn) Detach() (net.Conn, error)                           { return nil, ErrUnsupported }
 func (*Conn) CloseWrite() error                                   { return ErrUnsupported }
 func (*Conn) WriteNow([]byte) (int, error)                        { return 0, ErrUnsupported }

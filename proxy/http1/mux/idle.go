@@ -155,6 +155,10 @@ func (st *Stream) Run() {
 // pending reports whether there is something to read.
 func (st *Stream) pending() bool { return st.in.n > 0 || st.ended || st.s.err != nil }
 
+// Quiet reports whether nothing has arrived. What is still in the socket does not
+// count: the other end is a Lintel, which ends an answer where it says.
+func (st *Stream) Quiet() bool { return !st.pending() }
+
 func (st *Stream) goIdle() {
 	st.state = idle
 	if st.clock.idleUntil != 0 {
