@@ -104,7 +104,9 @@ func TestCachingAsksOnceForAStampede(t *testing.T) {
 			}
 		})
 	}
-	until(t, "all are in hand", func() bool { return strings.Contains(fetchText(t, "http://"+adminAddr+"/connections?compact"), fmt.Sprintf(`"exchanges":%d`, clients)) })
+	until(t, "all are in hand", func() bool {
+		return strings.Contains(fetchText(t, "http://"+adminAddr+"/connections?compact"), fmt.Sprintf(`"exchanges":%d`, clients))
+	})
 	close(release)
 	wg.Wait()
 	if n := s.asked.Load(); n != 1 {
