@@ -37,6 +37,7 @@ type Filter struct {
 // says that the authorizer could not be asked.
 func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if x.Shadow {
+		x.NotAsked("the authorizer")
 		return filter.Next
 	}
 	body, fault := f.body(x)

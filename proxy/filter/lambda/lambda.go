@@ -43,12 +43,13 @@ type Filter struct {
 
 // OnRequest lets pass what the function's answer allows.
 func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
-	if x.Shadow {
-		return filter.Next
-	}
 	key, whole := f.identify(x)
 	if !whole {
 		return filter.Refuse(unknown("what identifies the caller is missing"))
+	}
+	if x.Shadow {
+		x.NotAsked("the function")
+		return filter.Next
 	}
 	arn := f.methodARN(x)
 	v, known := (*verdict)(nil), false

@@ -69,6 +69,7 @@ type concurrency struct {
 // OnRequest takes a place, which Done gives back.
 func (f *concurrency) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if x.Shadow {
+		x.NotAsked("how many are in progress")
 		return filter.Next
 	}
 	var room [256]byte
