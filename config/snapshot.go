@@ -63,7 +63,7 @@ type ListenerACME struct {
 // ACMEEAB ties the ACME account to one that the CA knows (RFC 8555 section 7.3.4).
 type ACMEEAB struct {
 	KeyID  string `yaml:"key_id" required:"true" doc:"The CA's name for the key."`
-	MACKey string `yaml:"mac_key" required:"true" unit:"secret" doc:"The key, as the CA gives it: base64url." example:"file:/run/secrets/eab"`
+	MACKey string `yaml:"mac_key" required:"true" unit:"secret" doc:"The key, as the CA gives it: base64url."`
 }
 
 // ACMEStorage is where certificates survive a restart.
