@@ -161,6 +161,7 @@ type Service struct {
 	ConnectTimeout time.Duration  `yaml:"connect_timeout" default:"2s" min:"1ms" doc:"TCP and TLS together."`
 	IdleTimeout    time.Duration  `yaml:"idle_timeout" default:"60s" min:"1s" doc:"An unused connection to it is closed after."`
 	MaxIdle        int            `yaml:"max_idle" default:"1024" min:"1" doc:"Unused connections kept per endpoint. With fewer than there are clients at once, connections are closed and opened all the time; idle_timeout ends those that are not needed any more."`
+	ShareConns     bool           `yaml:"share_connections" default:"true" doc:"In the mesh, between two Lintels: exchanges share connections, up to 128 on each at a time. false gives each its own: dearer, but a lost packet then holds up one exchange and not all."`
 	MaxConns       int            `yaml:"max_conns" default:"0" min:"0" doc:"Connections per endpoint. 0 is unlimited."`
 	Breaker        Breaker        `yaml:"breaker" doc:"Circuit breaker."`
 }

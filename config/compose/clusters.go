@@ -41,7 +41,7 @@ func (c *Clusters) Use(lease *store.Lease, name string, svc config.Service) (*cl
 
 func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, error) {
 	t := exchange.TransportConfig{ConnectTimeout: svc.ConnectTimeout, IdleTimeout: svc.IdleTimeout,
-		MaxIdle: svc.MaxIdle, MaxConns: svc.MaxConns}
+		MaxIdle: svc.MaxIdle, MaxConns: svc.MaxConns, Unshared: !svc.ShareConns}
 	switch {
 	case svc.Mesh && c.ID == nil:
 		return nil, fmt.Errorf("service %s is in the mesh, but identity.source is none: set identity", name)

@@ -57,6 +57,7 @@ type TransportConfig struct {
 	HeaderBytes    int                                      // response head limit; 64 KiB
 	Retire         func() time.Time                         // when a connection opened now must no longer be reused; nil: never
 	PeerID         func(*tls.ConnectionState) (Peer, error) // nil: no mesh peer expected
+	Unshared       bool                                     // each exchange has a connection of its own, also to a mesh peer that could carry several on one
 	RetirePeer     func(Peer) time.Time                     // the same because of the peer's own certificate; nil: never
 }
 

@@ -197,6 +197,7 @@ func TestFallsBackToHTTP1(t *testing.T) {
 	for name, o := range map[string]meshOptions{
 		"inner on goroutines": {inner: Options{Threads: true}},
 		"outer on goroutines": {outer: Options{Threads: true}},
+		"outer told not to":   {transport: exchange.TransportConfig{Unshared: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMesh(t, o)

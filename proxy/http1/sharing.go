@@ -38,7 +38,7 @@ type dialling struct {
 // connect gives x a connection of its own: a stream of one that is there, or a
 // new one; place has counted it.
 func (p *place) connect(x *exchange.Exchange, h host) (*link, error) {
-	if p.t.cfg.PeerID == nil || p.t.tls == nil || h.lane() == 0 {
+	if p.t.cfg.PeerID == nil || p.t.cfg.Unshared || p.t.tls == nil || h.lane() == 0 {
 		return p.dial(x, h)
 	}
 	until := h.now().Add(p.t.cfg.ConnectTimeout)

@@ -46,7 +46,7 @@ func NewTransport(cfg exchange.TransportConfig) exchange.Transport {
 	if cfg.TLS != nil {
 		t.tls = cfg.TLS.Clone()
 		t.tls.NextProtos = []string{"http/1.1"}
-		if t.shared = t.tls; cfg.PeerID != nil {
+		if t.shared = t.tls; cfg.PeerID != nil && !cfg.Unshared {
 			t.shared = cfg.TLS.Clone()
 			t.shared.NextProtos = []string{mux.Protocol, "http/1.1"}
 			t.shared.DynamicRecordSizingDisabled = true
