@@ -88,7 +88,7 @@ type Place struct {
 func scenarios() []*Scenario {
 	return []*Scenario{
 		plain(), jwtInUse(), jwtOneToken(), jwtNewTokens(), tlsEdge(), cacheHit(), cacheHit100k(),
-		mtlsPair(), mtlsPairReuse(), connPlain(), connTLS(), download(), upload(), latency(), idle10k(),
+		mtlsPair(), mtlsPairTxn(), mtlsPairReuse(), connPlain(), connTLS(), download(), upload(), latency(), idle10k(),
 		h2Edge(), routes10k(), reload10k(), webSocket(), churn50k(), fairness(),
 	}
 }
