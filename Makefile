@@ -17,7 +17,7 @@ SOAK ?= 10m
 .PHONY: build test race fuzz bench microbench lint demo tools soak testssl
 
 build: ## bin/lintel
-	CGO_ENABLED=0 go build -trimpath -o bin/lintel ./cmd/lintel
+	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/lintel ./cmd/lintel
 
 test: tools ## everything CI checks
 	@unformatted=$$(gofmt -l admin cmd config deploy discovery ingress mtls proxy sidecar test tracing); \
