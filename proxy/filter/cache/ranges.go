@@ -85,7 +85,12 @@ func (a *answer) servePart(x *exchange.Exchange, request *exchange.Fields) bool 
 	header, size := &x.Response.Header, strconv.Itoa(len(a.body))
 	switch p {
 	case none:
-		header.Filter(about304)
+		// No cache on the way may keep it as the answer to the URL.
+		header.Filter(func(name, value string) bool {
+			control := len(name) >= 7 && is(name[len(name)-7:], "Control") // Cache-, CDN-Cache-, Surrogate-
+			return about304(name, value) && !control && !is(name, "Expires") && !is(name, "ETag") && !is(name, "Last-Modified")
+		})
+		header.Add("Cache-Control", "no-store")
 		header.Add("Content-Range", "bytes */"+size)
 		x.Response.Status = http.StatusRequestedRangeNotSatisfiable
 		return true

@@ -44,11 +44,14 @@ func TestRangesOfAStoredAnswer(t *testing.T) {
 	} {
 		t.Run(strings.Join(c.lines, " "), func(t *testing.T) {
 			r := newRig(t, Config{})
-			r.do(request("GET /"), says(200, body, "Cache-Control: max-age=60", `ETag: "v1"`, "Last-Modified: Tue, 31 Dec 2024 00:00:00 GMT", "Content-Type: text/plain"))
+			r.do(request("GET /"), says(200, body, "Cache-Control: max-age=60", "CDN-Cache-Control: max-age=60", `ETag: "v1"`, "Last-Modified: Tue, 31 Dec 2024 00:00:00 GMT", "Content-Type: text/plain"))
 			x := request("GET /", c.lines...)
 			got := r.do(x, nil)
 			if x.Response.Status != c.status || got != c.body || x.Response.Header.Joined("Content-Range") != c.part || x.Response.Length != int64(len(got)) {
 				t.Errorf("%d %q of length %d, Content-Range %q", x.Response.Status, got, x.Response.Length, x.Response.Header.Joined("Content-Range"))
+			}
+			if cc := x.Response.Header.Joined("Cache-Control"); (c.status == 416) != (cc == "no-store") || c.status == 416 && (x.Response.Header.Has("ETag") || x.Response.Header.Has("CDN-Cache-Control")) {
+				t.Errorf("%d has Cache-Control: %s, ETag: %s", c.status, cc, x.Response.Header.Get("ETag"))
 			}
 			if has := x.Response.Header.Has("Content-Type"); has != (c.body != "") {
 				t.Errorf("Content-Type there: %v", has)
