@@ -23,6 +23,10 @@ func (d *document) excerpt(line, col int) string {
 		return ""
 	}
 	text := strings.TrimRight(d.masked(lines, line), "\r")
+	// A place in what is masked is shown where the mask begins.
+	if same := sameRunes(text, lines[line-1]); same < utf8.RuneCountInString(text) {
+		col = min(col, same+1)
+	}
 	if r := []rune(text); len(r) > maxExcerptLine {
 		text = string(r[:maxExcerptLine]) + "…"
 	}
@@ -32,6 +36,18 @@ func (d *document) excerpt(line, col int) string {
 		out += strings.Repeat(" ", len(number)+col-1) + "^\n"
 	}
 	return out
+}
+
+// sameRunes counts the characters with which both texts begin.
+func sameRunes(a, b string) int {
+	n, bs := 0, []rune(b)
+	for _, r := range a {
+		if n == len(bs) || bs[n] != r {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // masked returns the line with secret values hidden: those that decoding met,

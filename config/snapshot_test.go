@@ -236,6 +236,13 @@ func TestExcerptMarksThePlace(t *testing.T) {
 	if got := es.Detail(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	_, err = Parse("l.yaml", []byte("version: 1\ndiscovery: {consul: {token: file:none}}\n"))
+	if !errors.As(err, &es) {
+		t.Fatal(err)
+	}
+	if got := es.Detail(); !strings.HasSuffix(got, "   2 | discovery: (redacted)\n                  ^\n") {
+		t.Errorf("a masked place:\n%s", got)
+	}
 }
 
 func TestLoadReadsAFile(t *testing.T) {
