@@ -44,6 +44,9 @@ func newExplain() *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			v, err := e.values(args)
+			if err == nil && len(args) > 0 && (c.Flags().Changed("host") || c.Flags().Changed("path")) {
+				err = errors.New("--host and --path are said by the URL")
+			}
 			if err != nil {
 				return usageError{err}
 			}
@@ -110,7 +113,11 @@ func (e *explainFlags) values(args []string) (url.Values, error) {
 		if err != nil {
 			return nil, err
 		}
-		v.Set("client_cert", certificates(text))
+		pem := certificates(text)
+		if pem == "" {
+			return nil, fmt.Errorf("--client-cert: %s holds no PEM certificate", e.cert)
+		}
+		v.Set("client_cert", pem)
 	}
 	return v, nil
 }

@@ -80,6 +80,11 @@ services:`, 1))
 	if e := explain("--path", "/a%2fb"); e.Status != 400 || e.Problem == "" {
 		t.Errorf("an encoded slash: %+v", e)
 	}
+	for _, wrong := range [][]string{{"http://localhost/orders/7", "--path", "/x"}, {"http://localhost/orders/7", "--host", "h"}, {"--client-cert", file}} {
+		if code, out, says := run(t, nil, append([]string{"explain", "-c", file}, wrong...)...); code != 2 || out != "" || says == "" {
+			t.Errorf("%v: %d %s%s", wrong, code, out, says)
+		}
+	}
 	code, out, _ := run(t, nil, "explain", "-c", file, "--path", "/orders/7")
 	for _, want := range []string{"GET localhost/orders/7\n", "route    orders (" + file + ":5), matches /orders/*", "service  orders, as /orders/7",
 		"not write (", "method GET is not one of POST"} {
