@@ -51,6 +51,13 @@ func (c *compiler) compile(s *config.Snapshot) (*route.Table, error) {
 		}
 		spec.Routes = append(spec.Routes, r)
 	}
+	// What is wrong in a policy is wrong on every route that names it.
+	said := map[string]bool{}
+	errs = slices.DeleteFunc(errs, func(err error) bool {
+		again := said[err.Error()]
+		said[err.Error()] = true
+		return again
+	})
 	if err := errors.Join(errs...); err != nil {
 		lease.Release()
 		return nil, err

@@ -172,6 +172,15 @@ func TestValidateTakesTheGoodOnesAndReportsAllErrorsAtOnce(t *testing.T) {
 			t.Errorf("line %d is not told:\n%s", line, says)
 		}
 	}
+	shared := kit.File(t, "shared.yaml", strings.Replace(good, "routes:\n", `policies:
+  checked: [openapi: {document: /nowhere/api.yaml}]
+routes:
+  - {name: other, match: {path: /other}, policies: [checked], service: orders}
+  - {name: third, match: {path: /third}, policies: [checked], service: orders}
+`, 1))
+	if code, _, says := run(t, nil, "validate", "-c", shared); code != 2 || strings.Count(says, shared+":5: openapi") != 1 {
+		t.Errorf("a flaw of a policy on two routes: %d\n%s", code, says)
+	}
 	if code, _, says := run(t, nil, "validate", "-c", "/nowhere/lintel.yaml"); code != 2 || !strings.Contains(says, "no such file") {
 		t.Errorf("no file: %d %s", code, says)
 	}
