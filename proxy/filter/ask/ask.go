@@ -57,7 +57,7 @@ type Answer struct {
 // maxHead bounds an answer's head, in bytes.
 const maxHead = 64 << 10
 
-var errTimeout = errors.New("ask: no answer in time")
+var errTimeout = errors.New("no answer in time")
 
 // New returns a client without connections.
 func New(c Config) (*Client, error) {
