@@ -55,6 +55,11 @@ func (f *Filter) OnResponse(x *exchange.Exchange) {
 	r := &x.Response
 	choice, _ := x.Kept().(uint8)
 	if r.Status == http.StatusNotModified {
+		// A cache that it freshens takes over its Vary (RFC 9111 section 3.2), and
+		// nothing here tells whether the answer it has is one that is compressed.
+		if !r.Header.HasToken("Cache-Control", "no-transform") {
+			content.Vary(&r.Header, "Accept-Encoding")
+		}
 		if choice != identity {
 			content.WeakenConfirmed(x)
 		}

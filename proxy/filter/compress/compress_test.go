@@ -166,13 +166,16 @@ func TestFieldsOfACompressedAnswer(t *testing.T) {
 		t.Errorf("HEAD: %v", h)
 	}
 	for match, want := range map[string]string{`W/"a"`: `W/"a"`, `"a"`: `"a"`} {
-		x := exchanged("gzip", nil, 0, `ETag: "a"`)
+		x := exchanged("gzip", nil, 0, `ETag: "a"`, "Vary: Origin")
 		x.Response.Status = 304
 		x.Request.Header.Add("If-None-Match", match)
 		f.OnRequest(x)
 		f.OnResponse(x)
 		if got := x.Response.Header.Get("ETag"); got != want {
 			t.Errorf("304 to %s: %s", match, got)
+		}
+		if got := x.Response.Header.Joined("Vary"); got != "Origin, Accept-Encoding" {
+			t.Errorf("304 has Vary %s", got)
 		}
 	}
 }
