@@ -58,6 +58,11 @@ type (
 	PreflightFilter interface {
 		AnswersPreflight()
 	}
+	// ParamFilter names parameters of the route's match without which it refuses
+	// every request: a route that does not have them is wrong.
+	ParamFilter interface {
+		PathParams() []string
+	}
 	// Explainer describes its own settings in one line, for explain.
 	Explainer interface {
 		Explain() string

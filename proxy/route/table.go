@@ -65,6 +65,13 @@ func (t *Table) add(r *Route) (err error) {
 		if _, ok := in.Filter.(filter.PreflightFilter); ok {
 			r.answers = true
 		}
+		if f, ok := in.Filter.(filter.ParamFilter); ok {
+			for _, name := range f.PathParams() {
+				if !r.pattern.has(name) {
+					return fmt.Errorf("%s (%s): {param:%s} is no parameter of the match %q", in.Kind, in.Pos, name, r.pattern.text)
+				}
+			}
+		}
 	}
 	actions := 0
 	for _, has := range []bool{r.Cluster != nil, r.Find != nil, r.Redirect != nil, r.Respond != nil} {

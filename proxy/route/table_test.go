@@ -181,6 +181,7 @@ func TestCompileRefuses(t *testing.T) {
 		"neither a name": {Match: Match{Hosts: []string{"*"}}, Respond: ok}, "given twice": {Match: Match{Hosts: []string{"a", "A."}}, Respond: ok},
 		"exactly one": {}, "exactly one of": {Respond: ok, Redirect: &Redirect{}}, "is no parameter": {RewritePath: "/{x}", Respond: ok},
 		"unclosed": {RewritePath: "/{x", Respond: ok}, "must begin": {RewritePath: "x", Respond: ok}, "broken percent": {RewritePath: "/%{rest}", Respond: ok},
+		"{param:id} is no": {Match: Match{Path: "/{user}/*"}, Respond: ok, Filters: []filter.Instance{{Kind: "transform", Filter: wanting{"user", "rest", "id"}}}},
 	} {
 		r.Name, r.Pos = "r", "f.yaml:3"
 		_, err := Compile(Spec{Routes: []Route{r}})
@@ -297,6 +298,11 @@ func BenchmarkMatch(b *testing.B) {
 		})
 	}
 }
+
+// wanting is a filter that needs parameters of the path.
+type wanting []string
+
+func (w wanting) PathParams() []string { return w }
 
 // answering is a filter that answers preflights.
 type answering struct{}

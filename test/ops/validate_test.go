@@ -72,6 +72,9 @@ func TestValidateSaysWhereAndWhat(t *testing.T) {
 		{"an unknown policy", func() (string, string) { return route("policies: [user]") }, 8, `policy "user" does not exist`, good},
 		{"an unknown listener", func() (string, string) { return route("listeners: [inner]") }, 8, `listener "inner" does not exist`, good},
 		{"an unknown filter", func() (string, string) { return route("filters: [{rate_limt: {requests: 1}}]") }, 8, `unknown filter "rate_limt"`, good},
+		{"a parameter that the path does not have", func() (string, string) {
+			return route(`filters: [{transform: {request: {path: "/a/{param:id}"}}}]`)
+		}, 5, `{param:id} is no parameter of the match "/orders/*"`, good},
 		{"a filter without its setting", func() (string, string) { return route("filters: [{rate_limit: {}}]") }, 8, "rate_limit: requests: found neither requests nor limits, want one of them", good},
 		{"a filter's bad value", func() (string, string) { return route("filters: [{cache: {methods: [POST]}}]") }, 8, `expected one of GET, HEAD, found "POST"`, good},
 		{"too short a secret", func() (string, string) {

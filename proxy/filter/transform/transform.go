@@ -41,6 +41,14 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 	return filter.Next
 }
 
+// PathParams implements filter.ParamFilter.
+func (f *Filter) PathParams() []string {
+	if f.path == nil {
+		return nil
+	}
+	return f.path.Params()
+}
+
 // OnResponse changes what the client receives.
 func (f *Filter) OnResponse(x *exchange.Exchange) { f.response.Apply(x, &x.Response.Header) }
 
