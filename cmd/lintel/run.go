@@ -26,6 +26,14 @@ type process struct {
 	log    *slog.Logger
 }
 
+// readable writes durations with their unit, not as nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
+}
+
 // newProcess turns SIGINT and SIGTERM into the end of ctx and SIGHUP into a
 // reload. Logs go to standard error, the access log to standard output.
 func newProcess(level string, errOut io.Writer) (*process, error) {
@@ -34,7 +42,7 @@ func newProcess(level string, errOut io.Writer) (*process, error) {
 		return nil, usageError{fmt.Errorf("--log-level: expected debug, info, warn or error, found %q", level)}
 	}
 	p := &process{reload: make(chan struct{}, 1),
-		log: slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: l}))}
+		log: slog.New(slog.NewJSONHandler(errOut, &slog.HandlerOptions{Level: l, ReplaceAttr: readable}))}
 	p.ctx, p.stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
