@@ -42,3 +42,23 @@ func TestADisguisedCredentialIsOne(t *testing.T) {
 		t.Errorf("taken, and there still: %q", lines(x))
 	}
 }
+
+// Some services part the query at semicolons too, as Rack did until version 3.
+func TestACredentialAfterASemicolonIsOne(t *testing.T) {
+	key := Place{Header: "X-API-Key", Query: "api_key"}
+	for _, c := range []struct{ query, value, left string }{
+		{"a=1;api_key=k", "k", "a=1"},
+		{"api_key=k;a=1", "k", "a=1"},
+		{"a=1;b=2&api_key=k;c=3", "k", "a=1;b=2;c=3"},
+		{"a=1;b=2", "", "a=1;b=2"},
+		{"api_key=k;api_key=l", "", ""},
+	} {
+		x := request(c.query)
+		if value, _ := key.Find(x); value != c.value {
+			t.Errorf("%s: found %q", c.query, value)
+		}
+		if key.Remove(x); x.Request.Query != c.left || x.Original.Query != c.left {
+			t.Errorf("%s: left %q, logged %q", c.query, x.Request.Query, x.Original.Query)
+		}
+	}
+}
