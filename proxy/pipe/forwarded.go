@@ -97,6 +97,16 @@ func claims(name string) bool {
 	return false
 }
 
+// dropClaims takes off whatever claims of the client's connection there are.
+func dropClaims(h *exchange.Fields) {
+	for i := range h.Len() {
+		if claims(h.At(i).Name) {
+			h.Filter(func(name, _ string) bool { return !claims(name) })
+			return
+		}
+	}
+}
+
 // ofUser tells what of the X-Forwarded family speaks of the user and not of the
 // connection, as forward-auth services call it. Clients' own are the firewall's to
 // remove; what is there now, a filter has set.
@@ -128,9 +138,9 @@ func forwarded(x *exchange.Exchange, remote netip.Addr, stranger bool) {
 	}
 	proto := x.Request.Scheme
 	if stranger {
-		h.Add("X-Forwarded-For", from)
-		h.Add("X-Forwarded-Proto", proto)
-		h.Add("X-Forwarded-Host", x.Request.Authority)
+		h.Set("X-Forwarded-For", from)
+		h.Set("X-Forwarded-Proto", proto)
+		h.Set("X-Forwarded-Host", x.Request.Authority)
 		return
 	}
 	if before := h.Joined("X-Forwarded-For"); before != "" {

@@ -308,3 +308,27 @@ func TestStrangersClaimsByOtherNames(t *testing.T) {
 		t.Error("a field that only looks alike went too")
 	}
 }
+
+// Filters, and matches, must not take a stranger's word for where it comes from.
+func TestFiltersDoNotSeeWhatStrangersClaim(t *testing.T) {
+	k := newKit(t).start()
+	var seen string
+	look := func(x *exchange.Exchange) {
+		seen = dump(&x.Request.Header)
+		x.Request.Header.Set("X-Forwarded-Prefix", "/set") // a filter's own stays
+		x.Request.Header.Set("X-Forwarded-For", "9.9.9.9") // but for what only the pipe says
+	}
+	k.always.do["req"] = look
+	x := k.get("/a/x", "X-Forwarded-For", "1.1.1.1", "x_real.ip", "1.1.1.1", "Forwarded", "for=1.1.1.1", "X-Forwarded-Prefix", "/p", "X-Other", "1")
+	if got := k.sent(x); !strings.Contains(got, "X-Forwarded-Prefix=/set|") || !strings.Contains(got, "X-Forwarded-For=192.0.2.9|") || strings.Contains(got, "1.1.1.1") {
+		t.Errorf("sent %s", got)
+	}
+	if seen != "X-Other=1" {
+		t.Errorf("a filter saw %s", seen)
+	}
+	x = k.get("/a/x", "X-Forwarded-For", "1.1.1.1")
+	x.Client.Remote = netip.MustParseAddrPort("10.0.0.1:1")
+	if k.sent(x); !strings.Contains(seen, "X-Forwarded-For=1.1.1.1") {
+		t.Errorf("what a trusted proxy says is not seen: %s", seen)
+	}
+}
