@@ -79,7 +79,7 @@ func claims(name string) bool {
 		return exchange.SameName(name, "cf-connecting-ip")
 	case 'x':
 		if len(name) >= len(family) && exchange.SameName(name[:len(family)], family) {
-			return !ofUser(name[len(family):])
+			return true
 		}
 		switch len(name) {
 		case len("x-real-ip"):
@@ -105,25 +105,6 @@ func dropClaims(h *exchange.Fields) {
 			return
 		}
 	}
-}
-
-// ofUser tells what of the X-Forwarded family speaks of the user and not of the
-// connection, as forward-auth services call it. Clients' own are the firewall's to
-// remove; what is there now, a filter has set.
-func ofUser(rest string) bool {
-	switch len(rest) {
-	case len("user"):
-		return exchange.SameName(rest, "user")
-	case len("email"):
-		return exchange.SameName(rest, "email")
-	case len("groups"):
-		return exchange.SameName(rest, "groups")
-	case len("preferred-username"):
-		return exchange.SameName(rest, "preferred-username")
-	case len("access-token"):
-		return exchange.SameName(rest, "access-token")
-	}
-	return false
 }
 
 // forwarded tells the service about the client's connection, remote. What

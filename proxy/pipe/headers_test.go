@@ -332,3 +332,21 @@ func TestFiltersDoNotSeeWhatStrangersClaim(t *testing.T) {
 		t.Errorf("what a trusted proxy says is not seen: %s", seen)
 	}
 }
+
+// Where firewall.allow lets an identity-aware proxy in front say who the user is,
+// strangers still cannot; what a filter found out goes to the service.
+func TestAStrangerSaysNotWhoTheUserIs(t *testing.T) {
+	k := newKit(t).start()
+	if got := k.sent(k.get("/a/x", "X-Forwarded-User", "eve", "x_forwarded.email", "eve@example.com")); strings.Contains(got, "eve") {
+		t.Errorf("from a stranger: %s", got)
+	}
+	x := k.get("/a/x", "X-Forwarded-User", "ada")
+	x.Client.Remote = netip.MustParseAddrPort("10.0.0.1:1")
+	if got := k.sent(x); !strings.Contains(got, "X-Forwarded-User=ada|") {
+		t.Errorf("from a trusted proxy: %s", got)
+	}
+	k.a.do["req"] = func(x *exchange.Exchange) { x.Request.Header.Add("X-Forwarded-User", "ada") }
+	if got := k.sent(k.get("/a/x", "X-Forwarded-User", "eve")); !strings.Contains(got, "X-Forwarded-User=ada|") || strings.Contains(got, "eve") {
+		t.Errorf("from a filter: %s", got)
+	}
+}
