@@ -74,10 +74,24 @@ func looksSecret(key string) bool {
 	return strings.HasSuffix(k, "key") || strings.HasSuffix(k, "keys") || k == "pass" || k == "pwd" || k == "auth"
 }
 
-// maskUserinfo hides the password of URLs like redis://user:password@host.
+// maskUserinfo hides the password of URLs like redis://user:password@host, and
+// in the query of one what looks like a secret.
 func maskUserinfo(s string) string {
-	if !strings.Contains(s, "@") {
+	if !strings.Contains(s, "://") {
 		return s
 	}
-	return regexp.MustCompile(`(://[^/@:\s]*):[^/@\s]+@`).ReplaceAllString(s, "${1}:"+redacted+"@")
+	if strings.Contains(s, "@") {
+		s = regexp.MustCompile(`(://[^/@:\s]*):[^/@\s]+@`).ReplaceAllString(s, "${1}:"+redacted+"@")
+	}
+	if !strings.Contains(s, "?") {
+		return s
+	}
+	return queryPair.ReplaceAllStringFunc(s, func(pair string) string {
+		if name, _, _ := strings.Cut(pair[1:], "="); looksSecret(name) {
+			return pair[:1] + name + "=" + redacted
+		}
+		return pair
+	})
 }
+
+var queryPair = regexp.MustCompile(`[?&][^=&#\s]+=[^&#\s"']+`)

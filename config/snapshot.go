@@ -102,7 +102,7 @@ type Route struct {
 	Respond       *Respond      `yaml:"respond" doc:"Answer with a fixed response instead."`
 	StripPrefix   string        `yaml:"strip_prefix" doc:"Removed from the front of the path, on a segment boundary." example:"/users"`
 	Rewrite       *Rewrite      `yaml:"rewrite" doc:"Change path or host before forwarding."`
-	Authorization string        `yaml:"authorization" enum:"forward,drop" doc:"What happens to the client's Authorization header. Must be said towards a mesh service on a route without an authentication filter; default forward otherwise."`
+	Authorization string        `yaml:"authorization" enum:"forward,drop" doc:"What happens to the client's Authorization header. Must be said towards a mesh service on a route without a filter that consumes it; default forward otherwise."`
 	Timeout       time.Duration `yaml:"timeout" default:"30s" min:"1ms" doc:"Until the answer's head has arrived, retries included; the body may stream for longer."`
 	StreamIdle    time.Duration `yaml:"stream_idle" default:"0s" doc:"Longest gap within an answer's body. 0s is unlimited."`
 	TunnelIdle    time.Duration `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`

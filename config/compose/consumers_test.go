@@ -90,12 +90,3 @@ func TestAKeyInPlaceOfItsHashIsNotShown(t *testing.T) {
 		t.Errorf("%s %v", b, err)
 	}
 }
-
-func TestCombinationsCountAsAuthentication(t *testing.T) {
-	for text, want := range map[string]bool{"jwt: {}": true, "api_key: {}": true, "client_cert: {}": true, "any_of: []": true, "all_of: []": true, "anonymous: {}": false, "acl: {}": false, "headers: {}": false} {
-		s := snapshot(t, "policies: {p: [{"+text+"}]}\n")
-		if got := Authenticates(s.Policies["p"]); got != want {
-			t.Errorf("%s: %v", text, got)
-		}
-	}
-}

@@ -20,6 +20,7 @@ type Entrance struct {
 	Path     route.Mode
 	TLS      bool
 	Trusted  pipe.Prefixes
+	Edge     bool // clients are strangers
 }
 
 // EdgeEntrance is the listener that a request names, else the first that speaks
@@ -41,7 +42,7 @@ func EdgeEntrance(listeners []config.Listener, r admin.ExplainRequest) (Entrance
 		return Entrance{}, fmt.Errorf("listener %q does not exist; listeners are %s", r.Listener, strings.Join(names, ", "))
 	}
 	l := listeners[max(best, 0)]
-	return Entrance{l.Name, PathMode(l.Path), l.TLS != nil, l.TrustedProxies}, nil
+	return Entrance{l.Name, PathMode(l.Path), l.TLS != nil, l.TrustedProxies, true}, nil
 }
 
 // Explain runs a made-up request through a table, which it releases.
@@ -81,6 +82,6 @@ func Explain(t *route.Table, in Entrance, r admin.ExplainRequest) (route.Explana
 	if domain, ok := strings.CutPrefix(r.Peer, "spiffe://"); ok {
 		x.Peer.TrustDomain, _, _ = strings.Cut(domain, "/")
 	}
-	pipe.Arrive(x, in.Trusted)
+	pipe.Arrive(x, in.Trusted, in.Edge)
 	return t.Explain(x, in.Path), nil
 }

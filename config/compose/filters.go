@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
 	"lintel.dev/lintel/proxy/filter/acl"
 	"lintel.dev/lintel/proxy/filter/apikey"
@@ -84,15 +85,33 @@ func Filters(reg *filter.Registry, list []config.Filter, env *filter.Env) ([]fil
 	return out, errors.Join(errs...)
 }
 
-// Authenticates reports whether a chain has a filter that consumes credentials.
+// Authenticates reports whether a chain has a filter that consumes the client's
+// Authorization header.
 func Authenticates(list []config.Filter) bool {
-	return slices.ContainsFunc(list, func(f config.Filter) bool { return slices.Contains(authenticators, f.Kind) })
+	return slices.ContainsFunc(list, func(f config.Filter) bool { return authenticates(f.Kind, f.Section) })
 }
 
-// authenticators are the filters that consume a credential. The combinations
-// hold such filters and nothing else.
-var authenticators = []string{
-	"jwt", "api_key", "client_cert", "any_of", "all_of",
+// authenticates looks where a filter finds its credential. A section with
+// mistakes is told of where the filter is built.
+func authenticates(kind string, sec filter.Section) bool {
+	nested := func(of []filter.Nested) bool {
+		return slices.ContainsFunc(of, func(n filter.Nested) bool { return authenticates(n.Kind, n.Section) })
+	}
+	switch kind {
+	case "jwt":
+		var c jwt.Config
+		return sec.Decode(&c) != nil || exchange.EqualFold(c.Header, "Authorization")
+	case "api_key":
+		var c apikey.Config
+		return sec.Decode(&c) != nil || exchange.EqualFold(c.Header, "Authorization")
+	case "any_of":
+		var c combine.AnyOf
+		return sec.Decode(&c) != nil || nested(c.Of)
+	case "all_of":
+		var c combine.AllOf
+		return sec.Decode(&c) != nil || nested(c.Of)
+	}
+	return false
 }
 
 // Firewall builds the header firewall, which every pipe runs before matching.

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"crypto/sha256"
 	"io"
 	"net/netip"
 	"strings"
@@ -23,6 +24,7 @@ type Exchange struct {
 	Trace    Trace
 	Identity *Identity // who the user is, once an authentication filter has said so
 	Consumer string    // the known API client, "" when none
+	Vouched  [32]byte  // digest of what authorizers went by and said of a caller they gave no name; zero when nothing
 	Txn      *Txn      // the transaction this exchange belongs to, nil when none
 
 	Route     string // the matched route's name, "" when none matched
@@ -157,6 +159,17 @@ func (x *Exchange) Reset() {
 	*x = Exchange{lent: x.lent[:0], slots: x.slots[:0], onDone: x.onDone[:0], Params: params}
 	x.Request.Header, x.Request.Trailer = rh, rt
 	x.Response.Header, x.Response.Trailer = sh, st
+}
+
+// Vouch adds sum to what tells the caller apart from others, for caches.
+func (x *Exchange) Vouch(sum [32]byte) {
+	if x.Vouched == [32]byte{} {
+		x.Vouched = sum
+		return
+	}
+	var both [64]byte
+	copy(both[copy(both[:], x.Vouched[:]):], sum[:])
+	x.Vouched = sha256.Sum256(both[:])
 }
 
 // Await runs wait, which may block on something other than this exchange's own

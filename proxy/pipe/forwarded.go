@@ -79,7 +79,7 @@ func claims(name string) bool {
 		return exchange.SameName(name, "cf-connecting-ip")
 	case 'x':
 		if len(name) >= len(family) && exchange.SameName(name[:len(family)], family) {
-			return !ofUser(name[len(family):])
+			return true
 		}
 		switch len(name) {
 		case len("x-real-ip"):
@@ -97,23 +97,14 @@ func claims(name string) bool {
 	return false
 }
 
-// ofUser tells what of the X-Forwarded family speaks of the user and not of the
-// connection, as forward-auth services call it. Clients' own are the firewall's to
-// remove; what is there now, a filter has set.
-func ofUser(rest string) bool {
-	switch len(rest) {
-	case len("user"):
-		return exchange.SameName(rest, "user")
-	case len("email"):
-		return exchange.SameName(rest, "email")
-	case len("groups"):
-		return exchange.SameName(rest, "groups")
-	case len("preferred-username"):
-		return exchange.SameName(rest, "preferred-username")
-	case len("access-token"):
-		return exchange.SameName(rest, "access-token")
+// dropClaims takes off whatever claims of the client's connection there are.
+func dropClaims(h *exchange.Fields) {
+	for i := range h.Len() {
+		if claims(h.At(i).Name) {
+			h.Filter(func(name, _ string) bool { return !claims(name) })
+			return
+		}
 	}
-	return false
 }
 
 // forwarded tells the service about the client's connection, remote. What
@@ -128,9 +119,9 @@ func forwarded(x *exchange.Exchange, remote netip.Addr, stranger bool) {
 	}
 	proto := x.Request.Scheme
 	if stranger {
-		h.Add("X-Forwarded-For", from)
-		h.Add("X-Forwarded-Proto", proto)
-		h.Add("X-Forwarded-Host", x.Request.Authority)
+		h.Set("X-Forwarded-For", from)
+		h.Set("X-Forwarded-Proto", proto)
+		h.Set("X-Forwarded-Host", x.Request.Authority)
 		return
 	}
 	if before := h.Joined("X-Forwarded-For"); before != "" {

@@ -308,3 +308,45 @@ func TestStrangersClaimsByOtherNames(t *testing.T) {
 		t.Error("a field that only looks alike went too")
 	}
 }
+
+// Filters, and matches, must not take a stranger's word for where it comes from.
+func TestFiltersDoNotSeeWhatStrangersClaim(t *testing.T) {
+	k := newKit(t).start()
+	var seen string
+	look := func(x *exchange.Exchange) {
+		seen = dump(&x.Request.Header)
+		x.Request.Header.Set("X-Forwarded-Prefix", "/set") // a filter's own stays
+		x.Request.Header.Set("X-Forwarded-For", "9.9.9.9") // but for what only the pipe says
+	}
+	k.always.do["req"] = look
+	x := k.get("/a/x", "X-Forwarded-For", "1.1.1.1", "x_real.ip", "1.1.1.1", "Forwarded", "for=1.1.1.1", "X-Forwarded-Prefix", "/p", "X-Other", "1")
+	if got := k.sent(x); !strings.Contains(got, "X-Forwarded-Prefix=/set|") || !strings.Contains(got, "X-Forwarded-For=192.0.2.9|") || strings.Contains(got, "1.1.1.1") {
+		t.Errorf("sent %s", got)
+	}
+	if seen != "X-Other=1" {
+		t.Errorf("a filter saw %s", seen)
+	}
+	x = k.get("/a/x", "X-Forwarded-For", "1.1.1.1")
+	x.Client.Remote = netip.MustParseAddrPort("10.0.0.1:1")
+	if k.sent(x); !strings.Contains(seen, "X-Forwarded-For=1.1.1.1") {
+		t.Errorf("what a trusted proxy says is not seen: %s", seen)
+	}
+}
+
+// Where firewall.allow lets an identity-aware proxy in front say who the user is,
+// strangers still cannot; what a filter found out goes to the service.
+func TestAStrangerSaysNotWhoTheUserIs(t *testing.T) {
+	k := newKit(t).start()
+	if got := k.sent(k.get("/a/x", "X-Forwarded-User", "eve", "x_forwarded.email", "eve@example.com")); strings.Contains(got, "eve") {
+		t.Errorf("from a stranger: %s", got)
+	}
+	x := k.get("/a/x", "X-Forwarded-User", "ada")
+	x.Client.Remote = netip.MustParseAddrPort("10.0.0.1:1")
+	if got := k.sent(x); !strings.Contains(got, "X-Forwarded-User=ada|") {
+		t.Errorf("from a trusted proxy: %s", got)
+	}
+	k.a.do["req"] = func(x *exchange.Exchange) { x.Request.Header.Add("X-Forwarded-User", "ada") }
+	if got := k.sent(k.get("/a/x", "X-Forwarded-User", "eve")); !strings.Contains(got, "X-Forwarded-User=ada|") || strings.Contains(got, "eve") {
+		t.Errorf("from a filter: %s", got)
+	}
+}

@@ -25,7 +25,7 @@ func TestKindsAreFoundInAnyCase(t *testing.T) {
 
 func TestClaimsInAnySpelling(t *testing.T) {
 	names := []string{"Forwarded", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP",
-		"X-Original-Host", "X-Original-Method", "X-Forwarded-For", "X-Forwarded-", "X-Forwarded-Anything", "X-Forwarded-Users", "X-Forwarded-Port"}
+		"X-Original-Host", "X-Original-Method", "X-Forwarded-For", "X-Forwarded-", "X-Forwarded-Anything", "X-Forwarded-User", "X-Forwarded-Port"}
 	for _, name := range names {
 		for _, spelled := range []string{name, strings.ToLower(name), strings.ToUpper(name),
 			strings.ReplaceAll(name, "-", "_"), strings.ReplaceAll(name, "-", ".")} {
@@ -34,8 +34,7 @@ func TestClaimsInAnySpelling(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"", "X", "F", "Forwarded-", "X-Real-IPs", "X-Forwarded", "XX-Forwarded-For", "Cookie", "TE", "From", "X-Request-Id",
-		"X-Forwarded-User", "X-FORWARDED-EMAIL", "x_forwarded_groups", "X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token"} { // a forward-auth filter's
+	for _, name := range []string{"", "X", "F", "Forwarded-", "X-Real-IPs", "X-Forwarded", "XX-Forwarded-For", "Cookie", "TE", "From", "X-Request-Id"} {
 		if claims(name) {
 			t.Errorf("%q speaks of the client", name)
 		}

@@ -109,7 +109,7 @@ func (p *Pipe) Serve(x *exchange.Exchange) {
 			p.stamp(x)
 		}
 	}()
-	Arrive(x, p.cfg.Trusted)
+	Arrive(x, p.cfg.Trusted, p.cfg.Edge)
 	for _, o := range p.cfg.Observers {
 		r.begun++
 		o.Begin(x)
@@ -120,12 +120,17 @@ func (p *Pipe) Serve(x *exchange.Exchange) {
 }
 
 // Arrive does what comes before anything looks at a request: what belongs to the
-// connection is taken off, and the client's address is found.
-func Arrive(x *exchange.Exchange, trusted Prefixes) {
+// connection is taken off, and the client's address is found. What strangers at
+// the edge say of it goes too: neither matches nor filters, nor whom those ask,
+// shall go by it.
+func Arrive(x *exchange.Exchange, trusted Prefixes, edge bool) {
 	// First of all, so that no name which Lintel adds later can be taken off
 	// again by the client's nominating it.
 	dropConnection(&x.Request.Header, true)
 	x.ClientIP = trusted.client(x)
+	if edge && !trusted.contains(x.Client.Remote.Addr()) {
+		dropClaims(&x.Request.Header)
+	}
 }
 
 // stamp tells a client of the edge the id by which to ask about this exchange.

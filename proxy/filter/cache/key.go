@@ -75,7 +75,7 @@ func splitURI(key string) (scheme, authority, path, query string) {
 }
 
 // appendUser names whom the answer is for: the user with what a token lets that
-// user do, and the consumer. Nothing is appended when nobody is known.
+// user do, the consumer, and whom an authorizer told apart. Nothing is appended when nobody is known.
 // Credentials still in the request may name somebody else again, so their
 // digest belongs to the name.
 func (f *cache) appendUser(key []byte, x *exchange.Exchange, saw saw) []byte {
@@ -90,6 +90,9 @@ func (f *cache) appendUser(key []byte, x *exchange.Exchange, saw saw) []byte {
 	}
 	if x.Consumer != "" {
 		key = appendPart(append(key, 'c'), x.Consumer)
+	}
+	if x.Vouched != [32]byte{} {
+		key = append(append(key, 'v'), x.Vouched[:]...)
 	}
 	switch t := x.Txn; {
 	case t == nil || t.Subject == "":
@@ -154,5 +157,11 @@ func (f *cache) credential(name string) bool {
 
 // known reports whether a filter has found out who is asking.
 func known(x *exchange.Exchange) bool {
-	return x.Identity != nil || x.Consumer != "" || x.Txn != nil && x.Txn.Subject != ""
+	return named(x) || x.Txn != nil && x.Txn.Subject != ""
+}
+
+// named is known without the transaction, which by the time of the answer may be
+// one that was begun for it, in the workload's own name.
+func named(x *exchange.Exchange) bool {
+	return x.Identity != nil || x.Consumer != "" || x.Vouched != [32]byte{}
 }

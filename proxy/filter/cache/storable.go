@@ -81,7 +81,7 @@ func (f *cache) storable(x *exchange.Exchange, v *visit, now time.Time) (a *answ
 	}
 	fr.open = fr.open && knowable(vary, &v.request)
 	switch {
-	case !v.creds, f.share && fr.open:
+	case !v.creds && !named(x), f.share && fr.open: // known only now: by a filter behind this one
 	case f.perUser && len(v.user) > 0:
 		user = v.user
 	default:

@@ -37,7 +37,7 @@ func (f *All) OnRequest(x *exchange.Exchange) filter.Verdict {
 		}
 	}
 	for _, m := range f.members {
-		if v := m.OnRequest(x); v != filter.Next {
+		if v := m.ask(x); v != filter.Next {
 			return v
 		}
 	}

@@ -66,7 +66,7 @@ func (f *Any) OnRequest(x *exchange.Exchange) filter.Verdict {
 	}
 	switch {
 	case chosen >= 0:
-		return f.members[chosen].OnRequest(x)
+		return f.members[chosen].ask(x)
 	case f.guest != nil:
 		return f.guest.OnRequest(x)
 	}

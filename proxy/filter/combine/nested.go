@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
 )
 
@@ -12,6 +13,16 @@ type member struct {
 	filter.Authenticator
 	kind     string
 	explains filter.Explainer // nil: it does not
+}
+
+// ask asks m about the credential that it has found. Another member that looks in
+// the same place may have taken it off meanwhile; m itself might let a request
+// without one pass.
+func (m member) ask(x *exchange.Exchange) filter.Verdict {
+	if m.Presence(x) == filter.Absent {
+		return filter.Refuse(m.Missing())
+	}
+	return m.OnRequest(x)
 }
 
 // build builds the filters of a list. Where guests are allowed, anonymous may

@@ -41,7 +41,7 @@ func (p *Place) Find(x *exchange.Exchange) (value string, n int) {
 func (p *Place) inHeader(h *exchange.Fields) (string, int) {
 	value, n := "", 0
 	for i := range h.Len() {
-		if line := h.At(i); exchange.EqualFold(line.Name, p.Header) {
+		if line := h.At(i); alike(line.Name, p.Header) {
 			value, n = line.Value, n+1
 		}
 	}
@@ -54,11 +54,15 @@ func (p *Place) inHeader(h *exchange.Fields) (string, int) {
 	if p.Prefix == "" {
 		return value, 1
 	}
-	scheme, rest, spaced := strings.Cut(value, " ")
+	scheme, rest := value, ""
+	end := strings.IndexAny(value, " \t") // a tab is wrong there, and read as a space by many
+	if end >= 0 {
+		scheme, rest = value[:end], value[end:]
+	}
 	if exchange.EqualFold(scheme, p.Prefix) {
 		return exchange.Trim(rest), 1
 	}
-	if !p.Bare || spaced {
+	if !p.Bare || end >= 0 {
 		return "", 0 // another scheme's credential
 	}
 	return value, 1
@@ -67,7 +71,7 @@ func (p *Place) inHeader(h *exchange.Fields) (string, int) {
 // Take takes off x the one credential that Find has just found.
 func (p *Place) Take(x *exchange.Exchange) {
 	if p.Cookie == "" && p.Query == "" {
-		x.Request.Header.Del(p.Header) // it is the only line, and read already
+		p.drop(&x.Request.Header) // it is the only line, and read already
 		return
 	}
 	p.Remove(x)
@@ -79,7 +83,7 @@ func (p *Place) Remove(x *exchange.Exchange) {
 	h := &x.Request.Header
 	if p.Header != "" {
 		if _, n := p.inHeader(h); n > 0 {
-			h.Del(p.Header)
+			p.drop(h)
 		}
 	}
 	if p.Cookie != "" {
@@ -89,6 +93,39 @@ func (p *Place) Remove(x *exchange.Exchange) {
 		x.Request.Query = withoutParameter(h, x.Request.Query, p.Query)
 	}
 	p.Hide(x)
+}
+
+// drop takes off every line of the header.
+func (p *Place) drop(h *exchange.Fields) {
+	for i := h.Len() - 1; i >= 0; i-- {
+		if alike(h.At(i).Name, p.Header) {
+			h.Remove(i)
+		}
+	}
+}
+
+// alike compares names as a service does that reads X_API_Key as X-API-Key:
+// a credential that only it finds would have been verified by nobody.
+func alike(name, other string) bool {
+	if len(name) != len(other) {
+		return false
+	}
+	for i := range len(name) {
+		if folded(name[i]) != folded(other[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func folded(c byte) byte {
+	switch {
+	case c >= 'A' && c <= 'Z':
+		return c | 0x20
+	case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+		return c
+	}
+	return '-'
 }
 
 // Hide takes it off what observers log of the request line.

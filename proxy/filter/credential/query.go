@@ -7,12 +7,22 @@ import (
 	"lintel.dev/lintel/proxy/exchange"
 )
 
-// findQuery reads pairs as application/x-www-form-urlencoded has them: between
-// ampersands, names and values percent-encoded, a plus for a space.
+// cutPair takes the first pair off a query. A semicolon parts pairs as an
+// ampersand does: to some services it does, and a credential that only they find
+// would have been verified by nobody.
+func cutPair(query string) (pair, rest string) {
+	if i := strings.IndexAny(query, "&;"); i >= 0 {
+		return query[:i], query[i+1:]
+	}
+	return query, ""
+}
+
+// findQuery reads pairs as application/x-www-form-urlencoded has them: names and
+// values percent-encoded, a plus for a space.
 func findQuery(query, name string) (value string, n int) {
 	for query != "" {
 		var pair string
-		pair, query, _ = strings.Cut(query, "&")
+		pair, query = cutPair(query)
 		key, v, _ := strings.Cut(pair, "=")
 		if !decodesTo(key, name) || v == "" {
 			continue
@@ -35,14 +45,18 @@ func withoutParameter(h *exchange.Fields, query, name string) string {
 	}
 	var room [512]byte
 	kept := room[:0]
+	before := byte('&') // what parts a pair from the one before it
 	for rest := query; rest != ""; {
 		var pair string
-		pair, rest, _ = strings.Cut(rest, "&")
+		from, parted := rest, before
+		if pair, rest = cutPair(rest); len(pair) < len(from) {
+			before = from[len(pair)]
+		}
 		if key, _, _ := strings.Cut(pair, "="); decodesTo(key, name) {
 			continue
 		}
 		if len(kept) > 0 {
-			kept = append(kept, '&')
+			kept = append(kept, parted)
 		}
 		kept = append(kept, pair...)
 	}
@@ -52,7 +66,7 @@ func withoutParameter(h *exchange.Fields, query, name string) string {
 func mentions(query, name string) bool {
 	for query != "" {
 		var pair string
-		pair, query, _ = strings.Cut(query, "&")
+		pair, query = cutPair(query)
 		if key, _, _ := strings.Cut(pair, "="); decodesTo(key, name) {
 			return true
 		}

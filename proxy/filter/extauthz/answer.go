@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -95,6 +96,8 @@ func pick(a *ask.Answer, names *firewall.Set) []exchange.Field {
 			out = append(out, h)
 		}
 	}
+	// In one order, whatever order they came in.
+	slices.SortStableFunc(out, func(a, b exchange.Field) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 

@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -73,6 +74,9 @@ func (f *Filter) consult(x *exchange.Exchange, key store.Question, body []byte) 
 
 // admit makes the request what the service may see of it.
 func (f *Filter) admit(x *exchange.Exchange, v *verdict) {
+	if v.identity == nil {
+		f.vouch(x, v)
+	}
 	f.clean(x)
 	for _, h := range v.forService {
 		x.Request.Header.Add(h.Name, h.Value)
@@ -85,6 +89,27 @@ func (f *Filter) admit(x *exchange.Exchange, v *verdict) {
 	}
 	if len(v.forClient) > 0 {
 		x.Keep(v)
+	}
+}
+
+// vouch tells callers apart that only the authorizer can name: by what it was
+// given of them and what it says of them to the service. Authorization and Cookie
+// caches look at themselves.
+func (f *Filter) vouch(x *exchange.Exchange, v *verdict) {
+	var room [1024]byte
+	key := room[:0]
+	if f.given != nil {
+		for name, value := range x.Request.Header.All() {
+			if f.given.Match(name) && !exchange.EqualFold(name, "Authorization") && !exchange.EqualFold(name, "Cookie") {
+				key = appendPart(appendPart(append(key, 'h'), name), value)
+			}
+		}
+	}
+	for _, h := range v.forService {
+		key = appendPart(appendPart(append(key, 's'), h.Name), h.Value)
+	}
+	if len(key) > 0 {
+		x.Vouch(sha256.Sum256(key))
 	}
 }
 

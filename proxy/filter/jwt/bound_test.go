@@ -188,6 +188,14 @@ func TestWithdrawnTokensAreRefusedAsSoonAsTheFileSaysSo(t *testing.T) {
 	write("early\nlate tomorrow\n")
 	list.poll()
 	check("a line that cannot be read", "token-denied", "token-denied")
+	write("") // caught while it is being written, or its disk is full
+	list.poll()
+	check("an empty file", "token-denied", "token-denied")
+	write("# nobody\n")
+	list.poll()
+	check("a list of nobody", "", "")
+	write("early\nlate\n")
+	list.poll()
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,8 @@ func (d *denyFile) follow(ctx context.Context) {
 }
 
 // poll reads the file again if it looks different, or could not be read before.
-// What cannot be read changes nothing: nobody is let in again by a mishap.
+// What cannot be read changes nothing: nobody is let in again by a mishap, such as
+// a file that is empty because it is just being written, or its disk is full.
 func (d *denyFile) poll() {
 	now, err := look(d.path)
 	if err == nil && now == d.stamp && d.failed == "" {
@@ -127,6 +128,9 @@ func (d *denyFile) read() error {
 	data, err := io.ReadAll(io.LimitReader(f, maxDenyFile+1))
 	if err != nil {
 		return err
+	}
+	if old := d.list.Load(); len(data) == 0 && old != nil && len(*old) > 0 {
+		return fmt.Errorf("%s is empty: a list from which all are taken off holds a comment", d.path)
 	}
 	list, err := parseDenied(data)
 	if err != nil {

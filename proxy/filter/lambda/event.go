@@ -112,10 +112,15 @@ func (f *Filter) request1(x *exchange.Exchange, arn string, identity []string) *
 		e.MultiHeaders[name] = append(e.MultiHeaders[name], value)
 	}
 	add("Host", x.Request.Authority)
+	direct := direct(x)
 	for name, value := range x.Request.Header.All() {
-		if !internal(name) {
+		if !internal(name) && !(direct && claims(name)) {
 			add(name, value)
 		}
+	}
+	if direct {
+		add("X-Forwarded-For", address(x))
+		add("X-Forwarded-Proto", x.Request.Scheme)
 	}
 	values, _ := url.ParseQuery(x.Request.Query)
 	for name, list := range values {
@@ -135,8 +140,12 @@ func (f *Filter) route2(x *exchange.Exchange, arn string, identity []string) *ro
 	e := &routeEvent{Version: "2.0", Type: "REQUEST", RouteARN: arn, IdentitySource: identity, RouteKey: key,
 		RawPath: x.Request.Path, RawQuery: x.Request.Query, Headers: map[string]string{"host": x.Request.Authority},
 		PathParameters: parameters(x), StageVariables: f.StageVariables}
+	direct := direct(x)
+	if direct {
+		e.Headers["x-forwarded-for"], e.Headers["x-forwarded-proto"] = address(x), x.Request.Scheme
+	}
 	for name, value := range x.Request.Header.All() {
-		if internal(name) {
+		if internal(name) || direct && claims(name) {
 			continue
 		}
 		lower := strings.ToLower(name)
@@ -170,6 +179,27 @@ func (f *Filter) route2(x *exchange.Exchange, arn string, identity []string) *ro
 // internal tokens are for nobody outside.
 func internal(name string) bool {
 	return exchange.EqualFold(name, firewall.TxnToken) || exchange.EqualFold(name, firewall.HopToken)
+}
+
+// direct reports whether the request is its client's own: no trusted proxy has
+// named another.
+func direct(x *exchange.Exchange) bool {
+	remote := x.Client.Remote.Addr()
+	return !remote.IsValid() || x.ClientIP.WithZone("") == remote.Unmap().WithZone("")
+}
+
+// connection are fields by which a proxy speaks of the client's connection, and
+// which functions believe, as API Gateway writes them itself.
+var connection = [...]string{"x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host", "forwarded",
+	"x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip"}
+
+func claims(name string) bool {
+	for _, c := range connection {
+		if exchange.SameName(name, c) {
+			return true
+		}
+	}
+	return false
 }
 
 // parameters are the path's, decoded; what a /* matched is API Gateway's

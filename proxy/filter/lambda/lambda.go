@@ -74,6 +74,11 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 	}
 	if v.identity != nil {
 		x.Identity = v.identity
+	} else {
+		x.Vouch(key)
+		if len(f.sources) == 0 {
+			x.Vouch(digest(v.headers))
+		}
 	}
 	if v.consumer != "" {
 		x.Consumer = v.consumer
@@ -98,6 +103,15 @@ func (f *Filter) identify(x *exchange.Exchange) (store.Question, bool) {
 		key = appendPart(appendPart(key, x.Route), x.Request.Method)
 	}
 	return sha256.Sum256(key), true
+}
+
+// digest of what the service is told, for callers that nothing else tells apart.
+func digest(list []exchange.Field) [32]byte {
+	var key []byte
+	for _, h := range list {
+		key = appendPart(appendPart(key, h.Name), h.Value)
+	}
+	return sha256.Sum256(key)
 }
 
 func appendPart(key []byte, s string) []byte {
