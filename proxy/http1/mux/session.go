@@ -184,6 +184,9 @@ func (s *Session) fail(err error) {
 	_ = s.wire.Close()
 	s.out.clear()
 	s.in.stream = nil
+	for st := s.out.writers.head; st != nil; st = st.nextWriter {
+		st.wakeWriter() // also those that have no number yet
+	}
 	for _, st := range s.streams {
 		st.lost()
 	}

@@ -221,6 +221,43 @@ func TestStallEndsTheSession(t *testing.T) {
 	}
 }
 
+// When the session dies, nobody goes on waiting for room to write, also not on
+// streams that the other side has not heard of.
+func TestSessionDiesBeneathWriters(t *testing.T) {
+	d, r := rawDialled(t)
+	errs := make(chan error, MaxStreams)
+	do(t, d.loop, func() {
+		for range MaxStreams {
+			st := d.Open()
+			d.loop.Go(func() {
+				_, err := st.Write(make([]byte, Window))
+				if err == nil {
+					_, err = st.Write([]byte("x"))
+				}
+				errs <- err
+			})
+		}
+	})
+	eventually(t, "writers wait on streams that have no number", func() bool {
+		return look(t, d.loop, func() bool { return d.unsaid > 0 && d.out.writers.head != nil && d.out.sending })
+	})
+	_ = r.Close()
+	within(t, "the end", d.ended)
+	refused := 0
+	for range MaxStreams {
+		var lost *LostError
+		switch err := within(t, "a writer", errs); {
+		case errors.Is(err, ErrRefused):
+			refused++
+		case !errors.As(err, &lost):
+			t.Errorf("a writer says %v", err)
+		}
+	}
+	if refused == 0 {
+		t.Error("nobody could tell that nothing was sent")
+	}
+}
+
 // A side that is told of the end and does not end its own is not waited for.
 func TestLingeringIsBounded(t *testing.T) {
 	address, ends := accepting(t, Config{Accept: always(ready(echo))})
