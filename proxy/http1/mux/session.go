@@ -142,7 +142,12 @@ func (s *Session) accepts() bool { return s.cfg.Accept != nil }
 // rest is called when the number of streams has changed.
 func (s *Session) rest() {
 	if s.err == nil && !s.shut {
-		s.raw.IdleUntil(s.idleUntil())
+		until := s.idleUntil()
+		s.raw.IdleUntil(until)
+		if !until.IsZero() {
+			until = until.Add(s.stall) // who stops in the middle of a record is not idle
+		}
+		_ = s.raw.SetReadDeadline(until)
 	}
 	s.settle()
 }

@@ -258,6 +258,30 @@ func TestSessionDiesBeneathWriters(t *testing.T) {
 	}
 }
 
+// Who stops in the middle of a record keeps an unused session no longer than it
+// may be unused.
+func TestHalfARecordEndsWithTheSession(t *testing.T) {
+	address, ends := accepting(t, Config{Accept: always(ready(echo)), Idle: 20 * time.Millisecond})
+	r := rawTo(t, address)
+	r.data(1, "x")
+	a := within(t, "the accepting end", ends)
+	r.want(dataFrame, 1)
+	look(t, a.loop, func() int {
+		a.stall, a.wire.least = 50*time.Millisecond, 1<<10
+		return 0
+	})
+	r.word(resetFrame, 1, 0) // and no more: the wire waits for the rest
+	look(t, a.loop, func() int {
+		for _, st := range a.streams {
+			_ = st.Close()
+		}
+		return 0
+	})
+	if err := within(t, "the end", a.ended); !isTimeout(err) {
+		t.Errorf("it ended by %v", err)
+	}
+}
+
 // A side that is told of the end and does not end its own is not waited for.
 func TestLingeringIsBounded(t *testing.T) {
 	address, ends := accepting(t, Config{Accept: always(ready(echo))})
