@@ -329,6 +329,83 @@ func TestDialIsTakenOver(t *testing.T) {
 	all.Wait()
 }
 
+// Who waits for somebody else's dial and is cancelled leaves at once, gives its
+// place back, and disturbs neither who dials nor who waits besides.
+func TestWaitingForADialIsGivenUp(t *testing.T) {
+	release := make(chan struct{})
+	serverTLS, clientTLS := certified(t)
+	var hellos atomic.Int64
+	serverTLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		hellos.Add(1)
+		<-release
+		return nil, nil
+	}
+	_, at := running(t, Options{Threads: true}, exchange.ServerConfig{TLS: serverTLS, PeerID: anyPeer}, handler{serve: func(x *exchange.Exchange) { x.Answer(200, "", nil) }})
+	tr := newTransport(t, exchange.TransportConfig{TLS: clientTLS, PeerID: anyPeer, ConnectTimeout: waitLimit})
+	begun := make(chan *exchange.Exchange, 64)
+	_, addr := running(t, Options{}, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
+		begun <- x
+		forwarding(tr, at, nil).serve(x)
+	}})
+	var all sync.WaitGroup
+	ask := func() (*exchange.Exchange, <-chan int) {
+		p, status := dial(t, addr), make(chan int, 1)
+		all.Go(func() {
+			_, _ = io.WriteString(p.Conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			res, err := http.ReadResponse(p.br, nil)
+			if err != nil {
+				t.Error(err)
+				close(status)
+				return
+			}
+			status <- res.StatusCode
+		})
+		return receive(t, "an exchange", begun), status
+	}
+	first, status := ask()
+	lane := hostOf(first).lane()
+	eventually(t, "it dials", func() bool { return hellos.Load() >= 1 })
+	waits := []<-chan int{status}
+	var quits []*exchange.Life
+	var quit []<-chan int
+	for len(quits) < 3 || len(waits) < 6 {
+		x, status := ask()
+		if hostOf(x).lane() == lane && len(quits) < 3 {
+			quits, quit = append(quits, x.Life()), append(quit, status)
+		} else {
+			waits = append(waits, status)
+		}
+	}
+	count := func() int {
+		one := tr.(*transport)
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		return one.places[at].count
+	}
+	eventually(t, "all are counted", func() bool { return count() == len(waits)+len(quits) })
+	for _, life := range quits {
+		life.Cancel(errLeft)
+	}
+	for _, status := range quit {
+		if got := receive(t, "who gave up", status); got != 499 {
+			t.Errorf("it is told %d", got)
+		}
+	}
+	if n := count(); n != len(waits) {
+		t.Errorf("%d are counted where %d wait or dial", n, len(waits))
+	}
+	close(release)
+	for _, status := range waits {
+		if got := receive(t, "who has waited", status); got != 200 {
+			t.Errorf("it is told %d", got)
+		}
+	}
+	all.Wait()
+	if n := hellos.Load(); n > int64(len(waits)) || n < 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 // A megabyte both ways at once, answered while it is still being sent.
 func TestLargeBodiesOverSharedConnections(t *testing.T) {
 	m := newMesh(t, meshOptions{serve: func(x *exchange.Exchange) {
