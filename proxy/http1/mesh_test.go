@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/http1/mux"
 )
@@ -476,6 +478,72 @@ func TestSharedConnectionBreaks(t *testing.T) {
 	all.Wait()
 	if status, body := m.ask("/fine"); status != 200 || body != "fine" {
 		t.Errorf("afterwards: %d %q", status, body)
+	}
+}
+
+// A shared connection whose path swallows everything costs each event loop the
+// exchanges that find out, and no others.
+func TestPathThatSwallowsEverythingIsLeft(t *testing.T) {
+	m := newMesh(t, meshOptions{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := m.at
+	var mu sync.Mutex
+	var through []*net.TCPConn
+	scriptedOn(t, l, func(c net.Conn, _ *bufio.Reader) {
+		to, err := net.Dial("tcp", inner)
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		through = append(through, c.(*net.TCPConn))
+		mu.Unlock()
+		go func() { _, _ = io.Copy(c, to); _ = c.Close() }()
+		_, _ = io.Copy(to, c)
+		_ = to.Close()
+	})
+	m.sends(m.tr, l.Addr().String())
+	_, m.addr = running(t, Options{}, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
+		x.Expire(time.Second, errors.New("too late"))
+		m.forward(x)
+		x.Unexpire()
+	}})
+	m.together(20)
+	mu.Lock()
+	for _, c := range through {
+		swallow(t, c)
+	}
+	mu.Unlock()
+	failed := int64(0)
+	for range 4 * lanes() {
+		if status, _ := m.ask("/"); status != 200 {
+			failed++
+		}
+	}
+	if failed == 0 || failed > lanes() {
+		t.Errorf("%d exchanges failed, with %d event loops", failed, lanes())
+	}
+	mu.Lock()
+	for _, c := range through {
+		_ = c.Close()
+	}
+	mu.Unlock()
+}
+
+// swallow has the kernel drop all that arrives for c, acknowledging nothing.
+func swallow(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	if cerr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+	}); cerr != nil || err != nil {
+		t.Fatal(cerr, err)
 	}
 }
 

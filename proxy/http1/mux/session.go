@@ -58,6 +58,7 @@ type Session struct {
 	turned  bool               // GOAWAY has come
 	taken   uint32             // its stream
 	leaving bool               // no new streams
+	doubted bool               // nor any use of those that are idle
 	shut    bool               // our half has ended
 	err     error              // it is over
 	stall   time.Duration
@@ -73,6 +74,7 @@ func New(raw *loop.Conn, wire Wire, cfg Config) *Session {
 		streams: map[uint32]*Stream{}, stall: stallLimit}
 	s.out.flush = s.turnEnd
 	raw.SetHandler((*reader)(s))
+	raw.LoseAfter(stallLimit)
 	return s
 }
 
@@ -122,6 +124,19 @@ func (s *Session) drain() {
 	s.leave()
 	if s.accepts() {
 		s.word(goAwayFrame, 0, s.last)
+	}
+	s.settle()
+}
+
+// doubt looks whether anything still gets through to the other side, and ends the
+// session's use for what is new if not: a fresh connection may find a way.
+func (s *Session) doubt() {
+	if s.err != nil || s.doubted || !s.raw.Unheard() {
+		return
+	}
+	s.doubted = true
+	if !s.leaving {
+		s.leave()
 	}
 	s.settle()
 }

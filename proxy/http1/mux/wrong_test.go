@@ -7,8 +7,11 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func word(v uint32) string { return string(binary.BigEndian.AppendUint32(nil, v)) }
@@ -279,6 +282,58 @@ func TestHalfARecordEndsWithTheSession(t *testing.T) {
 	})
 	if err := within(t, "the end", a.ended); !isTimeout(err) {
 		t.Errorf("it ended by %v", err)
+	}
+}
+
+// A path that swallows everything costs the session in seconds, not in the
+// quarter of an hour that the kernel would take; and before, when somebody has
+// waited in vain, only what is in use goes on.
+func TestPathThatSwallowsEverything(t *testing.T) {
+	d, r := rawDialled(t)
+	var st, other *Stream
+	do(t, d.loop, func() {
+		st, other = d.Open(), d.Open()
+		for _, st := range []*Stream{st, other} {
+			_, _ = st.Write([]byte("x"))
+		}
+		other.SetHandler(ready(func(st *Stream) bool { _ = st.Close(); return false }))
+		other.Idle(time.Time{})
+	})
+	r.want(dataFrame, 3)
+	st.Doubt()
+	if !look(t, d.loop, d.Room) {
+		t.Fatal("a path that is fine is doubted")
+	}
+	swallow(t, r.Conn)
+	do(t, d.loop, func() { _, _ = st.Write([]byte("unheard")) })
+	eventually(t, "it is sent again", func() bool { return look(t, d.loop, d.raw.Unheard) })
+	if d.left.Load() {
+		t.Error("it leaves though nobody has complained")
+	}
+	st.Doubt()
+	do(t, d.loop, func() {
+		if d.Open() != nil || other.Busy() {
+			t.Error("a session that leads nowhere is still used")
+		}
+		d.raw.LoseAfter(100 * time.Millisecond)
+	})
+	if err := within(t, "the end", d.ended); !errors.Is(err, syscall.ETIMEDOUT) {
+		t.Errorf("it ended by %v", err)
+	}
+}
+
+// swallow has the kernel drop all that arrives for c, acknowledging nothing.
+func swallow(t *testing.T, c net.Conn) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	if cerr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+	}); cerr != nil || err != nil {
+		t.Fatal(cerr, err)
 	}
 }
 
