@@ -443,7 +443,7 @@ func TestLargeBodiesOverSharedConnections(t *testing.T) {
 // A connection that breaks in the middle of answers breaks those, and the next
 // exchange has another.
 func TestSharedConnectionBreaks(t *testing.T) {
-	begun := make(chan struct{}, 10)
+	begun, arrived := make(chan struct{}, 10), make(chan struct{}, 10)
 	m := newMesh(t, meshOptions{serve: func(x *exchange.Exchange) {
 		if x.Request.Path == "/fine" {
 			x.Answer(200, "text/plain", []byte("fine"))
@@ -462,13 +462,20 @@ func TestSharedConnectionBreaks(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if b, err := io.ReadAll(res.Body); string(b) != "beginning" || !errors.Is(err, io.ErrUnexpectedEOF) {
+			b := make([]byte, len("beginning"))
+			_, err = io.ReadFull(res.Body, b)
+			arrived <- struct{}{}
+			if err != nil || string(b) != "beginning" {
+				t.Errorf("%q, %v", b, err)
+			}
+			if b, err := io.ReadAll(res.Body); len(b) > 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("%q, %v", b, err)
 			}
 		})
 	}
 	for range 10 {
 		receive(t, "an answer to begin", begun)
+		receive(t, "its beginning to arrive", arrived)
 	}
 	for _, c := range m.inner.(*server).snapshot() {
 		if s := c.session.Load(); s != nil {
