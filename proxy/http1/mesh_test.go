@@ -723,6 +723,33 @@ func TestLeavingIsTold(t *testing.T) {
 	m.together(5)
 }
 
+// A stream that was reset is not waited for as a half that has ended is: nobody
+// reads the answer any more.
+func TestResetEndsTheExchangeAtOnce(t *testing.T) {
+	ended := make(chan error, 1)
+	m := newMesh(t, meshOptions{serve: func(x *exchange.Exchange) {
+		ended <- x.Await(func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
+		x.Answer(200, "text/plain", []byte("ok"))
+	}})
+	begun := make(chan *exchange.Exchange, 1)
+	_, m.addr = running(t, Options{}, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
+		begun <- x
+		m.forward(x)
+	}})
+	p := dial(t, m.addr)
+	p.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+	life := receive(t, "the exchange", begun).Life()
+	eventually(t, "it is on its way", func() bool { return m.inner.(*server).open.Load() > 0 })
+	at := time.Now()
+	life.Cancel(errLeft)
+	if err := receive(t, "the far exchange to end", ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended by %v", err)
+	}
+	if took := time.Since(at); took > patience*3/4 {
+		t.Errorf("after %s", took)
+	}
+}
+
 // What lingers of idle connections is neither goroutines nor buffers.
 func TestIdleSharedConnectionsHoldNothing(t *testing.T) {
 	const many = 250
