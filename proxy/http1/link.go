@@ -161,8 +161,21 @@ func (l *link) giveBack(reusable bool) {
 func (l *link) discard() {
 	l.once.Do(func() {
 		_ = l.nc.Close()
+		l.doubt()
 		l.gone()
 	})
+}
+
+// doubt has a shared connection looked at that an exchange was given up on: it is
+// not closed with the stream, and if it leads nowhere any more, no other exchange
+// must find that out.
+func (l *link) doubt() {
+	l.mu.Lock()
+	stopped := l.stopped
+	l.mu.Unlock()
+	if st, shared := l.raw.(*mux.Stream); shared && stopped {
+		st.Doubt()
+	}
 }
 
 // abandon closes it from any goroutine, without a word.

@@ -122,9 +122,16 @@ func (lc *loopConn) Ready(raw *loop.Conn) bool {
 // Hangup implements loop.Handler.
 func (lc *loopConn) Hangup(*loop.Conn) { (*conn)(lc).leaving() }
 
-// leaving cancels the exchange in hand after a while.
+// leaving cancels the exchange in hand after a while; at once if its stream was
+// reset, which leaves nobody to wait for the answer.
 func (c *conn) leaving() {
 	life := c.life.Load()
+	if c.stream != nil && life != nil && !c.tunnelled.Load() {
+		if _, dead := c.stream.Hung(); dead {
+			life.Cancel(errLeft)
+			return
+		}
+	}
 	if h, looped := c.host.(*looping); looped && life != nil && !c.tunnelled.Load() {
 		h.l.After(patience, func() {
 			if !c.tunnelled.Load() {

@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/http1/mux"
 )
@@ -329,6 +331,83 @@ func TestDialIsTakenOver(t *testing.T) {
 	all.Wait()
 }
 
+// Who waits for somebody else's dial and is cancelled leaves at once, gives its
+// place back, and disturbs neither who dials nor who waits besides.
+func TestWaitingForADialIsGivenUp(t *testing.T) {
+	release := make(chan struct{})
+	serverTLS, clientTLS := certified(t)
+	var hellos atomic.Int64
+	serverTLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		hellos.Add(1)
+		<-release
+		return nil, nil
+	}
+	_, at := running(t, Options{Threads: true}, exchange.ServerConfig{TLS: serverTLS, PeerID: anyPeer}, handler{serve: func(x *exchange.Exchange) { x.Answer(200, "", nil) }})
+	tr := newTransport(t, exchange.TransportConfig{TLS: clientTLS, PeerID: anyPeer, ConnectTimeout: waitLimit})
+	begun := make(chan *exchange.Exchange, 64)
+	_, addr := running(t, Options{}, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
+		begun <- x
+		forwarding(tr, at, nil).serve(x)
+	}})
+	var all sync.WaitGroup
+	ask := func() (*exchange.Exchange, <-chan int) {
+		p, status := dial(t, addr), make(chan int, 1)
+		all.Go(func() {
+			_, _ = io.WriteString(p.Conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			res, err := http.ReadResponse(p.br, nil)
+			if err != nil {
+				t.Error(err)
+				close(status)
+				return
+			}
+			status <- res.StatusCode
+		})
+		return receive(t, "an exchange", begun), status
+	}
+	first, status := ask()
+	lane := hostOf(first).lane()
+	eventually(t, "it dials", func() bool { return hellos.Load() >= 1 })
+	waits := []<-chan int{status}
+	var quits []*exchange.Life
+	var quit []<-chan int
+	for len(quits) < 3 || len(waits) < 6 {
+		x, status := ask()
+		if hostOf(x).lane() == lane && len(quits) < 3 {
+			quits, quit = append(quits, x.Life()), append(quit, status)
+		} else {
+			waits = append(waits, status)
+		}
+	}
+	count := func() int {
+		one := tr.(*transport)
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		return one.places[at].count
+	}
+	eventually(t, "all are counted", func() bool { return count() == len(waits)+len(quits) })
+	for _, life := range quits {
+		life.Cancel(errLeft)
+	}
+	for _, status := range quit {
+		if got := receive(t, "who gave up", status); got != 499 {
+			t.Errorf("it is told %d", got)
+		}
+	}
+	if n := count(); n != len(waits) {
+		t.Errorf("%d are counted where %d wait or dial", n, len(waits))
+	}
+	close(release)
+	for _, status := range waits {
+		if got := receive(t, "who has waited", status); got != 200 {
+			t.Errorf("it is told %d", got)
+		}
+	}
+	all.Wait()
+	if n := hellos.Load(); n > int64(len(waits)) || n < 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 // A megabyte both ways at once, answered while it is still being sent.
 func TestLargeBodiesOverSharedConnections(t *testing.T) {
 	m := newMesh(t, meshOptions{serve: func(x *exchange.Exchange) {
@@ -364,7 +443,7 @@ func TestLargeBodiesOverSharedConnections(t *testing.T) {
 // A connection that breaks in the middle of answers breaks those, and the next
 // exchange has another.
 func TestSharedConnectionBreaks(t *testing.T) {
-	begun := make(chan struct{}, 10)
+	begun, arrived := make(chan struct{}, 10), make(chan struct{}, 10)
 	m := newMesh(t, meshOptions{serve: func(x *exchange.Exchange) {
 		if x.Request.Path == "/fine" {
 			x.Answer(200, "text/plain", []byte("fine"))
@@ -383,13 +462,20 @@ func TestSharedConnectionBreaks(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if b, err := io.ReadAll(res.Body); string(b) != "beginning" || !errors.Is(err, io.ErrUnexpectedEOF) {
+			b := make([]byte, len("beginning"))
+			_, err = io.ReadFull(res.Body, b)
+			arrived <- struct{}{}
+			if err != nil || string(b) != "beginning" {
+				t.Errorf("%q, %v", b, err)
+			}
+			if b, err := io.ReadAll(res.Body); len(b) > 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("%q, %v", b, err)
 			}
 		})
 	}
 	for range 10 {
 		receive(t, "an answer to begin", begun)
+		receive(t, "its beginning to arrive", arrived)
 	}
 	for _, c := range m.inner.(*server).snapshot() {
 		if s := c.session.Load(); s != nil {
@@ -399,6 +485,72 @@ func TestSharedConnectionBreaks(t *testing.T) {
 	all.Wait()
 	if status, body := m.ask("/fine"); status != 200 || body != "fine" {
 		t.Errorf("afterwards: %d %q", status, body)
+	}
+}
+
+// A shared connection whose path swallows everything costs each event loop the
+// exchanges that find out, and no others.
+func TestPathThatSwallowsEverythingIsLeft(t *testing.T) {
+	m := newMesh(t, meshOptions{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := m.at
+	var mu sync.Mutex
+	var through []*net.TCPConn
+	scriptedOn(t, l, func(c net.Conn, _ *bufio.Reader) {
+		to, err := net.Dial("tcp", inner)
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		through = append(through, c.(*net.TCPConn))
+		mu.Unlock()
+		go func() { _, _ = io.Copy(c, to); _ = c.Close() }()
+		_, _ = io.Copy(to, c)
+		_ = to.Close()
+	})
+	m.sends(m.tr, l.Addr().String())
+	_, m.addr = running(t, Options{}, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
+		x.Expire(time.Second, errors.New("too late"))
+		m.forward(x)
+		x.Unexpire()
+	}})
+	m.together(20)
+	mu.Lock()
+	for _, c := range through {
+		swallow(t, c)
+	}
+	mu.Unlock()
+	failed := int64(0)
+	for range 4 * lanes() {
+		if status, _ := m.ask("/"); status != 200 {
+			failed++
+		}
+	}
+	if failed == 0 || failed > lanes() {
+		t.Errorf("%d exchanges failed, with %d event loops", failed, lanes())
+	}
+	mu.Lock()
+	for _, c := range through {
+		_ = c.Close()
+	}
+	mu.Unlock()
+}
+
+// swallow has the kernel drop all that arrives for c, acknowledging nothing.
+func swallow(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	if cerr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+	}); cerr != nil || err != nil {
+		t.Fatal(cerr, err)
 	}
 }
 
@@ -569,6 +721,33 @@ func TestLeavingIsTold(t *testing.T) {
 		t.Errorf("it ended by %v", err)
 	}
 	m.together(5)
+}
+
+// A stream that was reset is not waited for as a half that has ended is: nobody
+// reads the answer any more.
+func TestResetEndsTheExchangeAtOnce(t *testing.T) {
+	ended := make(chan error, 1)
+	m := newMesh(t, meshOptions{serve: func(x *exchange.Exchange) {
+		ended <- x.Await(func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
+		x.Answer(200, "text/plain", []byte("ok"))
+	}})
+	begun := make(chan *exchange.Exchange, 1)
+	_, m.addr = running(t, Options{}, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
+		begun <- x
+		m.forward(x)
+	}})
+	p := dial(t, m.addr)
+	p.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+	life := receive(t, "the exchange", begun).Life()
+	eventually(t, "it is on its way", func() bool { return m.inner.(*server).open.Load() > 0 })
+	at := time.Now()
+	life.Cancel(errLeft)
+	if err := receive(t, "the far exchange to end", ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended by %v", err)
+	}
+	if took := time.Since(at); took > patience*3/4 {
+		t.Errorf("after %s", took)
+	}
 }
 
 // What lingers of idle connections is neither goroutines nor buffers.

@@ -58,6 +58,8 @@ func (*Conn) IdleUntil(time.Time)                                 {}
 func (*Conn) Idle(time.Time)                                      {}
 func (*Conn) Busy() bool                                          { return false }
 func (*Conn) Quiet() bool                                         { return false }
+func (*Conn) LoseAfter(time.Duration)                             {}
+func (*Conn) Unheard() bool                                       { return false }
 func (*Conn) Detach() (net.Conn, error)                           { return nil, ErrUnsupported }
 func (*Conn) CloseWrite() error                                   { return ErrUnsupported }
 func (*Conn) WriteNow([]byte) (int, error)                        { return 0, ErrUnsupported }

@@ -190,9 +190,10 @@ func (st *Stream) Idle(until time.Time) {
 }
 
 // Busy takes an idle stream into use again. It reports false if that is too
-// late: it was closed, has ended, or something unasked for has arrived.
+// late: it was closed, has ended, or something unasked for has arrived; or if
+// nothing gets through to the other side any more.
 func (st *Stream) Busy() bool {
-	if st.state != idle || st.closed.Load() != 0 || st.s.err != nil || st.id == 0 && st.s.leaving {
+	if st.state != idle || st.closed.Load() != 0 || st.s.err != nil || st.s.doubted || st.id == 0 && st.s.leaving {
 		return false
 	}
 	st.state, st.wrote = busy, false

@@ -76,13 +76,22 @@ type plain struct {
 	raw   *loop.Conn
 	out   []byte
 	sends atomic.Int64 // that carried something
+	least int          // Read waits for as many bytes, as TLS does for a whole record
 }
 
-func (w *plain) Read(p []byte) (int, error) { return w.raw.Read(p) }
-func (w *plain) Buffered() bool             { return false }
-func (w *plain) Seal(p []byte) error        { w.out = append(w.out, p...); return nil }
-func (w *plain) CloseWrite() error          { return w.raw.CloseWrite() }
-func (w *plain) Close() error               { return w.raw.Close() }
+func (w *plain) Read(p []byte) (n int, err error) {
+	for err == nil && (n == 0 || n < w.least) {
+		var m int
+		m, err = w.raw.Read(p[n:])
+		n += m
+	}
+	return n, err
+}
+
+func (w *plain) Buffered() bool      { return false }
+func (w *plain) Seal(p []byte) error { w.out = append(w.out, p...); return nil }
+func (w *plain) CloseWrite() error   { return w.raw.CloseWrite() }
+func (w *plain) Close() error        { return w.raw.Close() }
 
 func (w *plain) SendNow() (bool, error) {
 	w.sends.Add(1)

@@ -58,6 +58,7 @@ type Session struct {
 	turned  bool               // GOAWAY has come
 	taken   uint32             // its stream
 	leaving bool               // no new streams
+	doubted bool               // nor any use of those that are idle
 	shut    bool               // our half has ended
 	err     error              // it is over
 	stall   time.Duration
@@ -73,6 +74,7 @@ func New(raw *loop.Conn, wire Wire, cfg Config) *Session {
 		streams: map[uint32]*Stream{}, stall: stallLimit}
 	s.out.flush = s.turnEnd
 	raw.SetHandler((*reader)(s))
+	raw.LoseAfter(stallLimit)
 	return s
 }
 
@@ -126,6 +128,19 @@ func (s *Session) drain() {
 	s.settle()
 }
 
+// doubt looks whether anything still gets through to the other side, and ends the
+// session's use for what is new if not: a fresh connection may find a way.
+func (s *Session) doubt() {
+	if s.err != nil || s.doubted || !s.raw.Unheard() {
+		return
+	}
+	s.doubted = true
+	if !s.leaving {
+		s.leave()
+	}
+	s.settle()
+}
+
 // leave takes no new streams from here on.
 func (s *Session) leave() {
 	s.leaving = true
@@ -142,7 +157,12 @@ func (s *Session) accepts() bool { return s.cfg.Accept != nil }
 // rest is called when the number of streams has changed.
 func (s *Session) rest() {
 	if s.err == nil && !s.shut {
-		s.raw.IdleUntil(s.idleUntil())
+		until := s.idleUntil()
+		s.raw.IdleUntil(until)
+		if !until.IsZero() {
+			until = until.Add(s.stall) // who stops in the middle of a record is not idle
+		}
+		_ = s.raw.SetReadDeadline(until)
 	}
 	s.settle()
 }
@@ -184,6 +204,9 @@ func (s *Session) fail(err error) {
 	_ = s.wire.Close()
 	s.out.clear()
 	s.in.stream = nil
+	for st := s.out.writers.head; st != nil; st = st.nextWriter {
+		st.wakeWriter() // also those that have no number yet
+	}
 	for _, st := range s.streams {
 		st.lost()
 	}

@@ -230,6 +230,10 @@ func (st *Stream) leave() {
 	}
 }
 
+// Doubt says that what was waited for on the stream has not come in time. From any
+// goroutine.
+func (st *Stream) Doubt() { st.s.loop.Post(st.s.doubt) }
+
 // LocalAddr implements net.Conn.
 func (st *Stream) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(st.s.local) }
 

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func word(v uint32) string { return string(binary.BigEndian.AppendUint32(nil, v)) }
@@ -218,6 +221,119 @@ func TestStallEndsTheSession(t *testing.T) {
 	})
 	if err := within(t, "the end", d.ended); !isTimeout(err) {
 		t.Errorf("it ended by %v", err)
+	}
+}
+
+// When the session dies, nobody goes on waiting for room to write, also not on
+// streams that the other side has not heard of.
+func TestSessionDiesBeneathWriters(t *testing.T) {
+	d, r := rawDialled(t)
+	errs := make(chan error, MaxStreams)
+	do(t, d.loop, func() {
+		for range MaxStreams {
+			st := d.Open()
+			d.loop.Go(func() {
+				_, err := st.Write(make([]byte, Window))
+				if err == nil {
+					_, err = st.Write([]byte("x"))
+				}
+				errs <- err
+			})
+		}
+	})
+	eventually(t, "writers wait on streams that have no number", func() bool {
+		return look(t, d.loop, func() bool { return d.unsaid > 0 && d.out.writers.head != nil && d.out.sending })
+	})
+	_ = r.Close()
+	within(t, "the end", d.ended)
+	refused := 0
+	for range MaxStreams {
+		var lost *LostError
+		switch err := within(t, "a writer", errs); {
+		case errors.Is(err, ErrRefused):
+			refused++
+		case !errors.As(err, &lost):
+			t.Errorf("a writer says %v", err)
+		}
+	}
+	if refused == 0 {
+		t.Error("nobody could tell that nothing was sent")
+	}
+}
+
+// Who stops in the middle of a record keeps an unused session no longer than it
+// may be unused.
+func TestHalfARecordEndsWithTheSession(t *testing.T) {
+	address, ends := accepting(t, Config{Accept: always(ready(echo)), Idle: 20 * time.Millisecond})
+	r := rawTo(t, address)
+	r.data(1, "x")
+	a := within(t, "the accepting end", ends)
+	r.want(dataFrame, 1)
+	look(t, a.loop, func() int {
+		a.stall, a.wire.least = 50*time.Millisecond, 1<<10
+		return 0
+	})
+	r.word(resetFrame, 1, 0) // and no more: the wire waits for the rest
+	look(t, a.loop, func() int {
+		for _, st := range a.streams {
+			_ = st.Close()
+		}
+		return 0
+	})
+	if err := within(t, "the end", a.ended); !isTimeout(err) {
+		t.Errorf("it ended by %v", err)
+	}
+}
+
+// A path that swallows everything costs the session in seconds, not in the
+// quarter of an hour that the kernel would take; and before, when somebody has
+// waited in vain, only what is in use goes on.
+func TestPathThatSwallowsEverything(t *testing.T) {
+	d, r := rawDialled(t)
+	var st, other *Stream
+	do(t, d.loop, func() {
+		st, other = d.Open(), d.Open()
+		for _, st := range []*Stream{st, other} {
+			_, _ = st.Write([]byte("x"))
+		}
+		other.SetHandler(ready(func(st *Stream) bool { _ = st.Close(); return false }))
+		other.Idle(time.Time{})
+	})
+	r.want(dataFrame, 3)
+	st.Doubt()
+	if !look(t, d.loop, d.Room) {
+		t.Fatal("a path that is fine is doubted")
+	}
+	swallow(t, r.Conn)
+	do(t, d.loop, func() { _, _ = st.Write([]byte("unheard")) })
+	eventually(t, "it is sent again", func() bool { return look(t, d.loop, d.raw.Unheard) })
+	if d.left.Load() {
+		t.Error("it leaves though nobody has complained")
+	}
+	st.Doubt()
+	do(t, d.loop, func() {
+		if d.Open() != nil || other.Busy() {
+			t.Error("a session that leads nowhere is still used")
+		}
+		d.raw.LoseAfter(100 * time.Millisecond)
+	})
+	if err := within(t, "the end", d.ended); !errors.Is(err, syscall.ETIMEDOUT) {
+		t.Errorf("it ended by %v", err)
+	}
+}
+
+// swallow has the kernel drop all that arrives for c, acknowledging nothing.
+func swallow(t *testing.T, c net.Conn) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	if cerr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+	}); cerr != nil || err != nil {
+		t.Fatal(cerr, err)
 	}
 }
 
