@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1/loop"
 	"lintel.dev/lintel/proxy/http1/mux"
 )
 
@@ -619,6 +620,57 @@ func TestShutdownUnderLoadFailsNobody(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A request that is arriving on a shared connection when nothing is in hand at
+// shutdown is answered: closing its stream would cost it, since that does not say
+// that it was not looked at.
+func TestShutdownAnswersWhatIsArriving(t *testing.T) {
+	m := newMesh(t, meshOptions{})
+	g, err := loop.New(loop.Config{Loops: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	l := g.Loops()[0]
+	half, rest := make(chan struct{}), make(chan string, 1)
+	var task *loop.Task
+	var begun atomic.Bool
+	l.Post(func() {
+		task = l.Go(func() {
+			s := packed(l, m.at, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+			if s == nil {
+				rest <- "no session"
+				return
+			}
+			st := s.Open()
+			defer st.Close()
+			_, _ = io.WriteString(st, "GET / HTTP/1.1\r\nHo")
+			close(half)
+			for !begun.Load() {
+				task.Park()
+			}
+			_, _ = io.WriteString(st, "st: a\r\n\r\n")
+			b, err := io.ReadAll(st)
+			line, _, _ := strings.Cut(string(b), "\r\n")
+			rest <- fmt.Sprint(line, " ", err)
+		})
+	})
+	receive(t, "half a head", half)
+	s := m.inner.(*server)
+	eventually(t, "it is being read", func() bool {
+		return slices.ContainsFunc(s.snapshot(), func(c *conn) bool { return c.state.Load() == serving && c.stream != nil })
+	})
+	over := make(chan error, 1)
+	go func() { _, err := s.Shutdown(t.Context()); over <- err }()
+	eventually(t, "the shutdown begins", s.draining.Load)
+	time.Sleep(50 * time.Millisecond)
+	begun.Store(true)
+	task.Unpark()
+	if got := receive(t, "the answer", rest); got != "HTTP/1.1 200 OK <nil>" {
+		t.Errorf("the answer is %s", got)
+	}
+	receive(t, "the shutdown", over)
 }
 
 // A peer that takes nothing keeps neither Shutdown nor its connection.

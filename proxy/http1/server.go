@@ -183,12 +183,15 @@ func (s *server) Shutdown(ctx context.Context) (int, error) {
 	for _, c := range s.snapshot() {
 		c.goAway()
 	}
-	cut := 0
-	if !s.idle(ctx) {
+	cut, quiet := 0, s.idle(ctx)
+	if !quiet {
 		cut = int(s.open.Load())
 	}
 	for _, c := range s.snapshot() {
-		if c.session.Load() == nil {
+		// A stream may be between two exchanges, or read a request's head: closed
+		// now, its peer could not tell that nothing was looked at. It refuses or
+		// answers by itself.
+		if c.session.Load() == nil && !(quiet && c.stream != nil) {
 			c.cut()
 		}
 	}
