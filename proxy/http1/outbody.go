@@ -1,10 +1,12 @@
 package http1
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1/loop"
 )
 
 // outBody is an answer's body as it comes from the service. Its end or Close
@@ -45,6 +47,36 @@ func (b *outBody) Read(p []byte) (int, error) {
 		err = b.err
 	}
 	return n, err
+}
+
+// spliceLeast is what must be left of a body for moving it inside the kernel to
+// cost less than copying it.
+const spliceLeast = streamSize
+
+// splice moves a piece of the body to a client's socket inside the kernel. The
+// error is errors.ErrUnsupported where it must be read and written instead, and
+// nothing was moved then; io.EOF at the body's end.
+func (b *outBody) splice(to *loop.Conn, writing func()) (int, error) {
+	from, _ := b.l.nc.(*loop.Conn)
+	if from == nil || b.err != nil || b.chunked || b.untilClose || b.left < spliceLeast || len(b.buf.unread()) > 0 {
+		return 0, errors.ErrUnsupported
+	}
+	n, err := loop.Splice(to, from, b.left, writing)
+	b.left -= int64(n)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return 0, err
+	case err != nil:
+		b.reusable = false
+		if cause := b.x.Ended(); cause != nil {
+			err = cause
+		}
+		b.err = fmt.Errorf("http1: %s: passing the answer on: %w", b.l.place.address, unexpected(err))
+	case b.left == 0:
+		b.err = io.EOF
+		b.finish()
+	}
+	return n, b.err
 }
 
 func (b *outBody) read(p []byte) (int, error) {

@@ -47,6 +47,13 @@ func (o *outbox) begins() {
 
 // write writes all of p. The client must take each piece within WriteTimeout.
 func (c *conn) write(p []byte) error {
+	c.limitWrite()
+	_, err := c.nc.Write(p)
+	return err
+}
+
+// limitWrite sets the time for the piece that is written next.
+func (c *conn) limitWrite() {
 	if limit := c.s.cfg.WriteTimeout; limit > 0 {
 		// A deadline is a system-wide timer where there is no event loop: it is
 		// only moved when an eighth of it has gone by.
@@ -55,6 +62,4 @@ func (c *conn) write(p []byte) error {
 			_ = c.raw.SetWriteDeadline(c.out.due)
 		}
 	}
-	_, err := c.nc.Write(p)
-	return err
 }

@@ -1,11 +1,13 @@
 package http1
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1/loop"
 )
 
 // chunkGap is the room before a chunk's data for its size line: four digits
@@ -154,6 +156,13 @@ func (s *sender) stream() error {
 				s.p = way.next(n, s.c.host.now().Sub(began))
 			}
 		}
+		if n, err := s.splice(); n > 0 && err == nil {
+			continue
+		} else if err == io.EOF {
+			return s.end()
+		} else if !errors.Is(err, errors.ErrUnsupported) {
+			return fmt.Errorf("http1: the answer broke off after %d bytes: %w", s.x.Response.Written, err)
+		}
 		at, end := s.w, len(s.p)
 		if s.chunked {
 			at, end = at+chunkGap, min(end-2, at+chunkGap+0xffff)
@@ -173,6 +182,20 @@ func (s *sender) stream() error {
 			return fmt.Errorf("http1: the answer broke off after %d bytes: %w", sent, err)
 		}
 	}
+}
+
+// splice moves a piece of a large body from socket to socket, once nothing is
+// left to be written before it.
+func (s *sender) splice() (int, error) {
+	to, _ := s.c.nc.(*loop.Conn)
+	body, _ := s.x.Response.Body.(*outBody)
+	if s.w > 0 || s.chunked || s.left < spliceLeast || to == nil || body == nil {
+		return 0, errors.ErrUnsupported
+	}
+	n, err := body.splice(to, s.c.limitWrite)
+	s.left -= int64(n)
+	s.x.Response.Written += int64(n)
+	return n, err
 }
 
 // add takes n bytes that were read behind p[:w].

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"time"
 
@@ -102,7 +103,7 @@ type mover struct {
 func (m *mover) move() (n int, err error) {
 	if dst, src := socket(m.to, false), socket(m.from, true); dst != nil && src != nil && !m.cannot {
 		m.free()
-		if n, err = loop.Splice(dst, src); !errors.Is(err, errors.ErrUnsupported) {
+		if n, err = loop.Splice(dst, src, math.MaxInt64, nil); !errors.Is(err, errors.ErrUnsupported) {
 			return n, err
 		}
 		m.cannot = true

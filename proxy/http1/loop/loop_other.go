@@ -68,4 +68,4 @@ func (*Conn) LocalAddrPort() netip.AddrPort                       { return netip
 func (*Conn) RemoteAddrPort() netip.AddrPort                      { return netip.AddrPort{} }
 
 // Splice returns ErrUnsupported.
-func Splice(dst, src *Conn) (int, error) { return 0, errors.ErrUnsupported }
+func Splice(dst, src *Conn, most int64, writing func()) (int, error) { return 0, errors.ErrUnsupported }

@@ -16,24 +16,28 @@ const (
 // pipe is what splice(2) needs between two sockets.
 type pipe struct{ r, w int }
 
-// Splice waits until src has something and moves it to dst inside the kernel,
-// 256 KB at most; it returns how many bytes dst was given. The error is io.EOF
+// Splice waits until src has something and moves it to dst inside the kernel, as
+// much as asked for or 256 KB at most; it returns how many bytes dst was given. The error is io.EOF
 // when src has ended. Like Read and Write it honours src's read and dst's write
 // deadline, and yields. Both connections must be of the running task's loop;
 // otherwise, or when the kernel cannot, the error is errors.ErrUnsupported, and
 // nothing was moved. After another error bytes may have been taken from src that
-// dst never got. A pipe is only used while there is something to move.
-func Splice(dst, src *Conn) (moved int, err error) {
+// dst never got. writing, if not nil, is called once there is something to be
+// written. A pipe is only used while there is something to move.
+func Splice(dst, src *Conn, most int64, writing func()) (moved int, err error) {
 	l := src.loop
 	if dst.loop != l || dst.outside.Load() != nil || src.outside.Load() != nil || l.running == nil {
 		return 0, errors.ErrUnsupported
 	}
 	l.fair()
-	p, n, err := src.spliceIn()
+	p, n, err := src.spliceIn(int(min(most, pipeSize)))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { l.pipeDone(p, moved == n) }()
+	if writing != nil {
+		writing()
+	}
 	for moved < n {
 		k, err := dst.spliceOut(p.r, n-moved)
 		moved += k
@@ -46,7 +50,7 @@ func Splice(dst, src *Conn) (moved int, err error) {
 }
 
 // spliceIn waits for bytes and moves them into an empty pipe.
-func (c *Conn) spliceIn() (p pipe, n int, err error) {
+func (c *Conn) spliceIn(most int) (p pipe, n int, err error) {
 	for {
 		if err := c.usable(&c.readBy); err != nil {
 			return p, 0, c.failed("splice", err)
@@ -61,7 +65,7 @@ func (c *Conn) spliceIn() (p pipe, n int, err error) {
 			return p, 0, errors.ErrUnsupported // out of descriptors, most likely: copying needs none
 		}
 		// Getting less than asked for says nothing: a pipe is full by pages, too.
-		n, errno := splice(c.fd, p.w, pipeSize)
+		n, errno := splice(c.fd, p.w, most)
 		if errno == 0 && n > 0 {
 			return p, n, nil
 		}

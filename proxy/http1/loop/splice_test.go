@@ -16,7 +16,7 @@ import (
 // spliceAll moves everything.
 func spliceAll(t *testing.T, dst, src *Conn) (sum int64) {
 	for {
-		n, err := Splice(dst, src)
+		n, err := Splice(dst, src, 1<<40, nil)
 		if sum += int64(n); err == io.EOF {
 			return sum
 		}
@@ -98,22 +98,22 @@ func TestSpliceLimits(t *testing.T) {
 	}
 	errs := make(chan error, 1)
 	do(t, from.Loop(), func() {
-		if _, err := Splice(other, from); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := Splice(other, from, 1<<40, nil); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("between loops: %v", err)
 		}
 		_, _ = fromPeer.Write([]byte("0123456789"))
-		if n, err := Splice(to, from); n != 10 || err != nil {
+		if n, err := Splice(to, from, 1<<40, nil); n != 10 || err != nil {
 			t.Errorf("moved %d, %v; want 10", n, err)
 		}
 		_ = from.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-		if n, err := Splice(to, from); n != 0 || !isTimeout(err) {
+		if n, err := Splice(to, from, 1<<40, nil); n != 0 || !isTimeout(err) {
 			t.Errorf("moved %d, %v; want a timeout", n, err)
 		}
 		_ = from.SetReadDeadline(time.Time{})
 	})
 	from.Loop().Post(func() {
 		from.Loop().Go(func() {
-			_, err := Splice(to, from)
+			_, err := Splice(to, from, 1<<40, nil)
 			errs <- err
 		})
 	})
