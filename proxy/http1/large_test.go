@@ -29,7 +29,15 @@ func proxied(t *testing.T, opt Options, cfg exchange.ServerConfig, service strin
 	tr := newTransport(t, exchange.TransportConfig{})
 	ended = make(chan error, 16)
 	_, addr = running(t, opt, cfg, handler{
-		serve: (&forwarder{tr, service}).Serve,
+		serve: func(x *exchange.Exchange) {
+			u, err := tr.Reserve(x, service, exchange.HTTP1)
+			if err == nil {
+				err = u.RoundTrip(x)
+			}
+			if err != nil {
+				x.Answer(http.StatusBadGateway, "", nil)
+			}
+		},
 		finish: func(x *exchange.Exchange) {
 			ended <- x.Abort
 			x.RunDone()
