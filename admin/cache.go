@@ -1,13 +1,11 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
 )
@@ -86,29 +84,11 @@ func AskCaches(ctx context.Context, addr string, into any) error {
 }
 
 func talk(ctx context.Context, addr, method, path string, body []byte, into any) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("admin: address %q is not host:port: %w", addr, err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+net.JoinHostPort(host, port)+path, bytes.NewReader(body))
+	resp, err := question(ctx, addr, method, path, body)
 	if err != nil {
-		return fmt.Errorf("admin: address %q: %w", addr, err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	// No proxy from the environment and no redirect, as in Health.
-	transport := &http.Transport{DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("admin: is Lintel running with its admin API at %s? %w", addr, err)
+		return err
 	}
 	defer resp.Body.Close()
 	d := json.NewDecoder(io.LimitReader(resp.Body, 16<<20))

@@ -121,18 +121,9 @@ func readClient(v url.Values, req *ExplainRequest) (err error) {
 func Explain(ctx context.Context, addr string, v url.Values) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/explain?"+v.Encode(), nil)
+	resp, err := question(ctx, addr, http.MethodGet, "/explain?"+v.Encode(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("admin: address %q: %w", addr, err)
-	}
-	transport := &http.Transport{DisableKeepAlives: true} // no proxy from the environment
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		var ue *url.Error // which repeats the URL, and what it holds
-		if errors.As(err, &ue) {
-			err = ue.Err
-		}
-		return nil, fmt.Errorf("admin: is Lintel running with its admin API at %s? %w", addr, err)
+		return nil, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxExplanation))

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -18,29 +17,11 @@ const healthTimeout = 5 * time.Second
 // nil when the process is ready. An address that listens everywhere is asked on
 // loopback. It waits for ctx, at most five seconds.
 func Health(ctx context.Context, addr string) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("admin: address %q is not host:port: %w", addr, err)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz?compact", nil)
+	resp, err := question(ctx, addr, http.MethodGet, "/readyz?compact", nil)
 	if err != nil {
-		return fmt.Errorf("admin: address %q: %w", addr, err)
-	}
-	// No proxy from the environment and no redirect: the answer must be this
-	// process's own.
-	transport := &http.Transport{DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("admin: is Lintel running with its admin API at %s? %w", addr, err)
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusOK {
