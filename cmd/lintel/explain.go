@@ -239,6 +239,9 @@ func writeFilter(b *strings.Builder, n int, f route.FilterLine) {
 	for _, c := range f.Changes {
 		fmt.Fprintf(b, "           %s\n", c)
 	}
+	if f.OnAnswer != "" {
+		fmt.Fprintf(b, "           on the answer: %s\n", shorten(f.OnAnswer))
+	}
 }
 
 // shorten keeps a line readable; --output json has all of it.

@@ -70,7 +70,7 @@ func Registry() (*filter.Registry, error) {
 	)
 }
 
-// Filters builds a chain for one route.
+// Filters builds a chain for one route, and checks its order.
 func Filters(reg *filter.Registry, list []config.Filter, env *filter.Env) ([]filter.Instance, error) {
 	var out []filter.Instance
 	var errs []error
@@ -81,6 +81,9 @@ func Filters(reg *filter.Registry, list []config.Filter, env *filter.Env) ([]fil
 			continue
 		}
 		out = append(out, in)
+	}
+	if len(errs) == 0 {
+		errs = append(errs, checkOrder(out))
 	}
 	return out, errors.Join(errs...)
 }

@@ -18,6 +18,7 @@ const (
 	NotAsked   = "not asked"   // it would have to ask somebody, or to count
 	NotReached = "not reached" // one before it has refused or answered
 	OnAnswers  = "on answers"  // it does nothing to requests
+	Depends    = "depends"     // on what a filter that was not asked says of the caller
 	Failed     = "failed"      // it panicked
 )
 
@@ -33,6 +34,7 @@ type FilterLine struct {
 	Why      string   `json:"why,omitempty"`
 	Inputs   string   `json:"inputs,omitempty"`
 	Changes  []string `json:"changes,omitempty"`
+	OnAnswer string   `json:"on_answer,omitempty"` // what it would do to the answer
 }
 
 // shadowed runs filters on an exchange that goes nowhere.
@@ -41,6 +43,9 @@ type shadowed struct {
 	e    *Explanation
 	next int // slot
 	over bool
+	// unsure are the filters that could have said who is calling and were not
+	// asked: who depends on that cannot be judged.
+	unsure []string
 }
 
 var errShadow = errors.New("route: nobody is asked for an explanation")
@@ -61,16 +66,47 @@ func (s *shadowed) filters(list []filter.Instance) bool {
 		default:
 			s.run(in, &l)
 		}
+		if l.Verdict != NotReached && l.Verdict != Failed {
+			s.answer(in, &l)
+		}
 		s.next++
 		s.e.Filters = append(s.e.Filters, l)
 	}
 	return !s.over
 }
 
+// answer says what would become of the answer.
+func (s *shadowed) answer(in *filter.Instance, l *FilterLine) {
+	if in.Response == nil && in.Fault == nil {
+		return
+	}
+	s.x.UseSlot(s.next)
+	a, ok := in.Filter.(filter.AnswerAccounter)
+	if !ok {
+		l.OnAnswer = "it sees the answer"
+		return
+	}
+	_ = guarded(func() { l.OnAnswer = a.AccountAnswer(s.x) })
+}
+
+// depends reports whether what in says of x rests on who is calling, and that is
+// not known because somebody was not asked.
+func (s *shadowed) depends(in *filter.Instance) (on bool) {
+	c, ok := in.Filter.(filter.CallerFilter)
+	if !ok || len(s.unsure) == 0 {
+		return false
+	}
+	if failed := guarded(func() { on = c.DependsOnCaller(s.x) }); failed != "" {
+		return true
+	}
+	return on
+}
+
 func (s *shadowed) run(in *filter.Instance, l *FilterLine) {
 	x := s.x
 	before := look(x)
 	x.UseSlot(s.next)
+	depends := s.depends(in)
 	x.Unasked = ""
 	// What waits would ask somebody. Shadow should keep it from that; here is
 	// where it is kept from it.
@@ -86,14 +122,20 @@ func (s *shadowed) run(in *filter.Instance, l *FilterLine) {
 		s.end("refused", l)
 		return
 	}
-	if a, ok := in.Filter.(filter.Accounter); ok {
+	if a, ok := in.Filter.(filter.Accounter); ok && !depends {
 		_ = guarded(func() { l.Inputs = a.Account(x) })
 	}
 	l.Changes = before.changes(x)
 	switch f := v.Fault(); {
+	case depends:
+		l.Verdict, l.Why = Depends, "depends on what is said of the caller by "+strings.Join(s.unsure, " and ")
+		s.e.Assumed = append(s.e.Assumed, in.Kind)
 	case x.Unasked != "":
 		l.Verdict, l.Why = NotAsked, x.Unasked
 		s.e.Assumed = append(s.e.Assumed, in.Kind)
+		if identifies(in.Filter) {
+			s.unsure = append(s.unsure, in.Kind)
+		}
 	case f != nil:
 		l.Verdict, l.Status, l.Code, l.Why = Refuse, f.Status, f.Code, f.Title
 		if f.Detail != "" {
@@ -109,6 +151,14 @@ func (s *shadowed) run(in *filter.Instance, l *FilterLine) {
 	default:
 		l.Verdict = Pass
 	}
+}
+
+func identifies(f any) bool {
+	switch f.(type) {
+	case filter.Authenticator, filter.Identifier:
+		return true
+	}
+	return false
 }
 
 // end keeps what ended the request.

@@ -76,8 +76,8 @@ func TestExplainTellsEveryVerdict(t *testing.T) {
 		}), FilterLine{Verdict: NotAsked, Why: "what it would have to wait for"}, "respond"},
 		"panics": {does(func(*exchange.Exchange) filter.Verdict { panic("oh") }),
 			FilterLine{Verdict: Failed, Status: 500, Code: "panic", Why: "it panicked: oh"}, "refused"},
-		"explains itself": {tells{pass}, FilterLine{Verdict: Pass, Settings: "its settings", Inputs: "saw 1"}, "respond"},
-		"is for answers":  {answers{}, FilterLine{Verdict: OnAnswers}, "respond"},
+		"explains itself": {tells{pass}, FilterLine{Verdict: Pass, Settings: "its settings", Inputs: "saw 1", OnAnswer: "it sees the answer"}, "respond"},
+		"is for answers":  {answers{}, FilterLine{Verdict: OnAnswers, OnAnswer: "it sees the answer"}, "respond"},
 		"changes": {does(func(x *exchange.Exchange) filter.Verdict {
 			x.Request.Header.Del("Authorization")
 			x.Request.Header.Set("X-In", "2")
@@ -126,6 +126,38 @@ func TestExplainStopsWhereAFilterBeforeRoutingRefuses(t *testing.T) {
 	}
 	e := explained(t, []filter.Instance{in}, answers{})
 	if e.Action != "refused" || e.Status != 403 || e.Code != "no" || e.Route != "" || len(e.Filters) != 1 {
+		t.Errorf("%+v", e)
+	}
+}
+
+// authorizer asks somebody who is calling.
+type authorizer struct{ does }
+
+func (authorizer) Identifies() {}
+
+// caller rests on who is calling.
+type caller struct{ does }
+
+func (caller) DependsOnCaller(*exchange.Exchange) bool { return true }
+func (caller) Account(*exchange.Exchange) string       { return "nobody" }
+
+func TestExplainDoesNotJudgeForNobody(t *testing.T) {
+	refuses := func(x *exchange.Exchange) filter.Verdict {
+		return filter.Refuse(&exchange.Fault{Status: 403, Code: "no"})
+	}
+	asks := authorizer{func(x *exchange.Exchange) filter.Verdict {
+		x.NotAsked("the authorizer")
+		return filter.Next
+	}}
+	e := explained(t, nil, asks, caller{refuses}, does(func(*exchange.Exchange) filter.Verdict { return filter.Next }))
+	if l := e.Filters[1]; l.Verdict != Depends || l.Why != "depends on what is said of the caller by kind" || l.Inputs != "" || l.Code != "" {
+		t.Errorf("%+v", l)
+	}
+	if e.Filters[2].Verdict != Pass || e.Action != "respond" || len(e.Assumed) != 2 {
+		t.Errorf("%+v", e)
+	}
+	// When nobody was left unasked, it is judged.
+	if e := explained(t, nil, caller{refuses}); e.Action != "refused" || e.Filters[0].Inputs != "nobody" {
 		t.Errorf("%+v", e)
 	}
 }

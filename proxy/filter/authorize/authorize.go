@@ -43,6 +43,10 @@ func (f *Filter) judge(x *exchange.Exchange) (*exchange.Fault, string) {
 		*v = facts{} // nothing of x may be kept
 		pool.Put(v)
 	}()
+	return f.decide(v)
+}
+
+func (f *Filter) decide(v *facts) (*exchange.Fault, string) {
 	for i := range f.rules {
 		r := &f.rules[i]
 		denied, err := r.judge(v)
@@ -104,3 +108,14 @@ func (f *Filter) Account(x *exchange.Exchange) string {
 	}
 	return s
 }
+
+// DependsOnCaller implements filter.CallerFilter: whether who calls was asked for
+// on the way to the verdict.
+func (f *Filter) DependsOnCaller(x *exchange.Exchange) bool {
+	v := &facts{f: f, x: x}
+	_, _ = f.decide(v)
+	return v.caller
+}
+
+// GuardsAnswers implements filter.Guard.
+func (f *Filter) GuardsAnswers() {}

@@ -21,6 +21,7 @@ type facts struct {
 	at                     time.Time // now, once it was asked for
 	headers, query, params table
 	badQuery               error
+	caller                 bool // it was asked who is calling, or for header fields that an authorizer may set
 }
 
 var (
@@ -57,11 +58,13 @@ func (v *facts) ResolveName(name string) (any, bool) {
 		v.params.find, v.params.x = pathParameter, x
 		return &v.params, true
 	case "request.headers":
+		v.caller = true
 		v.headers.find, v.headers.x, v.headers.list = headerField, x, true
 		return &v.headers, true
 	case "request.route":
 		return types.String(x.Route), true
 	case "consumer.name":
+		v.caller = true
 		return types.String(x.Consumer), true
 	case "peer.id":
 		return types.String(x.Peer.ID), true
@@ -82,6 +85,7 @@ func (v *facts) ResolveName(name string) (any, bool) {
 }
 
 func (v *facts) who(name string) (any, bool) {
+	v.caller = true
 	id := v.x.Identity
 	if id == nil {
 		id = &nobody

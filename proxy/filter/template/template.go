@@ -137,6 +137,12 @@ func (t *Template) Uses(name string) bool {
 	return slices.ContainsFunc(t.parts, func(p part) bool { return p.fact == name })
 }
 
+// OfCaller reports whether its text says who is calling: a placeholder of an
+// identity or a consumer, or of a header field that an authorizer may have set.
+func (t *Template) OfCaller() bool {
+	return t.Uses("subject") || t.Uses("consumer") || t.Uses("claim") || t.Uses("header")
+}
+
 // Params lists the path parameters it names.
 func (t *Template) Params() []string {
 	var out []string

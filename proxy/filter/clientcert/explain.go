@@ -1,0 +1,19 @@
+package clientcert
+
+import "lintel.dev/lintel/proxy/exchange"
+
+// Account implements filter.Accounter.
+func (f *Filter) Account(x *exchange.Exchange) string {
+	cert := shown(x)
+	if cert == nil {
+		return "no client certificate"
+	}
+	s := "a client certificate for " + cert.Subject.String() + " by " + cert.Issuer.String()
+	if h := f.holder(cert); h.consumer != nil {
+		return s + ", of consumer " + h.consumer.Name
+	}
+	return s + ", of no consumer"
+}
+
+// GuardsAnswers implements filter.Guard.
+func (f *Filter) GuardsAnswers() {}
