@@ -141,6 +141,11 @@ func (p *Pipe) stamp(x *exchange.Exchange) {
 }
 
 func (p *Pipe) serve(x *exchange.Exchange, r *run) {
+	if r.table = p.live.Acquire(); r.table != nil {
+		r.table.Hide(x)
+	} else {
+		x.Original.Query = "" // nobody knows yet what of it is a credential
+	}
 	if x.Fault != nil {
 		answer(x, x.Fault)
 		return
@@ -148,7 +153,7 @@ func (p *Pipe) serve(x *exchange.Exchange, r *run) {
 	if p.cfg.Challenge != nil && p.challenge(x) {
 		return
 	}
-	if r.table = p.live.Acquire(); r.table == nil {
+	if r.table == nil {
 		answer(x, &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusServiceUnavailable,
 			Code: "starting", Title: "Not ready yet"})
 		return

@@ -22,6 +22,7 @@ type Table struct {
 	suffix  map[string]*node // wildcard hosts, by ".example.com"
 	any     *node
 	release func()
+	hidden  []filter.HiddenQuery // of all routes, each name once
 	refs    atomic.Int64
 }
 
@@ -44,7 +45,9 @@ func Compile(s Spec) (*Table, error) {
 		if err := t.add(r); err != nil {
 			errs = append(errs, fmt.Errorf("%s: route %s: %w", r.Pos, r.Name, err))
 		}
+		t.hide(r.Filters)
 	}
+	t.hide(t.Always)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}

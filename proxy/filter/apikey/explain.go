@@ -1,6 +1,9 @@
 package apikey
 
-import "lintel.dev/lintel/proxy/exchange"
+import (
+	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/filter"
+)
 
 // Account implements filter.Accounter. A good key is gone by now, unless it is
 // forwarded.
@@ -19,3 +22,6 @@ func (f *Filter) Account(x *exchange.Exchange) string {
 
 // GuardsAnswers implements filter.Guard.
 func (f *Filter) GuardsAnswers() {}
+
+// HidesQuery implements filter.QueryHider.
+func (f *Filter) HidesQuery() []filter.HiddenQuery { return f.place.Hidden() }

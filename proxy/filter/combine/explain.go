@@ -35,3 +35,19 @@ func accounts(members []member, x *exchange.Exchange) string {
 	}
 	return strings.Join(out, "; ")
 }
+
+// HidesQuery implements filter.QueryHider.
+func (f *Any) HidesQuery() []filter.HiddenQuery { return hidden(f.members) }
+
+// HidesQuery implements filter.QueryHider.
+func (f *All) HidesQuery() []filter.HiddenQuery { return hidden(f.members) }
+
+func hidden(members []member) []filter.HiddenQuery {
+	var out []filter.HiddenQuery
+	for _, m := range members {
+		if h, ok := m.Authenticator.(filter.QueryHider); ok {
+			out = append(out, h.HidesQuery()...)
+		}
+	}
+	return out
+}

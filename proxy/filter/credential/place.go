@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/filter"
 )
 
 // Place is where a credential is looked for. A name that is empty is no place.
@@ -132,6 +133,43 @@ func folded(c byte) byte {
 func (p *Place) Hide(x *exchange.Exchange) {
 	if p.Query != "" {
 		x.Original.Query = withoutParameter(&x.Request.Header, x.Original.Query, p.Query)
+	}
+}
+
+// Hidden is what filter.QueryHider tells of it.
+func (p *Place) Hidden() []filter.HiddenQuery {
+	if p.Query == "" {
+		return nil
+	}
+	return []filter.HiddenQuery{{Name: p.Query, Hide: func(x *exchange.Exchange) {
+		if x.Original.Query != "" {
+			p.Hide(x)
+		}
+		hideReferer(&x.Request.Header, p.Query)
+	}}}
+}
+
+// hideReferer takes a parameter off every Referer: a page that was opened by a
+// credential in its URL names that URL to whatever it loads.
+func hideReferer(h *exchange.Fields, name string) {
+	for i := h.Len() - 1; i >= 0; i-- {
+		line := h.At(i)
+		if !exchange.EqualFold(line.Name, "Referer") {
+			continue
+		}
+		before, query, ok := strings.Cut(line.Value, "?")
+		if !ok {
+			continue
+		}
+		query, fragment, _ := strings.Cut(query, "#") // no client sends one, and none may hide a parameter
+		if !mentions(query, name) && !mentions(fragment, name) {
+			continue
+		}
+		if query = withoutParameter(h, query, name); query != "" {
+			query = "?" + query
+		}
+		h.Remove(i)
+		h.Add("Referer", before+query)
 	}
 }
 

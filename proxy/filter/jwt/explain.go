@@ -22,3 +22,6 @@ func (f *Filter) Account(x *exchange.Exchange) string {
 
 // GuardsAnswers implements filter.Guard.
 func (f *Filter) GuardsAnswers() {}
+
+// HidesQuery implements filter.QueryHider.
+func (f *Filter) HidesQuery() []filter.HiddenQuery { return f.place.Hidden() }
