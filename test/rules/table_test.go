@@ -45,7 +45,7 @@ var rooms = map[string][]string{
 	"proxy/filter/jsonbody":        {"proxy/exchange", "proxy/filter", "proxy/filter/content", "proxy/filter/template"},
 	"proxy/filter/maintenance":     {"proxy/exchange", "proxy/filter", "proxy/filter/firewall", "proxy/filter/ipfilter"},
 	"proxy/filter/errorpages":      {"proxy/exchange", "proxy/filter", "proxy/filter/content"},
-	"proxy/filter/openapi":         {"proxy/exchange", "proxy/filter", "proxy/filter/content"},
+	"proxy/filter/openapi":         {"proxy/exchange", "proxy/filter", "proxy/filter/content", "proxy/store"},
 
 	// The control plane.
 	"config":        {},

@@ -3,9 +3,12 @@ package openapi
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
+	"strconv"
 	"time"
 
 	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/store"
 )
 
 // Config is the openapi section of a route.
@@ -17,6 +20,7 @@ type Config struct {
 	MaxBody      int64         `yaml:"max_body" unit:"bytes" default:"1MiB" min:"1" max:"64MiB" doc:"the largest body that is checked, held in memory meanwhile; 413 beyond. Bodies without a schema pass as they come"`
 	Timeout      time.Duration `yaml:"timeout" default:"10s" min:"10ms" doc:"a body that is checked must arrive within"`
 	Errors       int           `yaml:"errors" default:"10" min:"1" max:"100" doc:"how many things that are wrong are told at most"`
+	Parallel     int           `yaml:"parallel" default:"0" min:"0" max:"1024" doc:"how many bodies are checked at once; 0: twice as many as there are cores. One that waits for a second is 503. Filters of one number share it"`
 	Mode         string        `yaml:"mode" enum:"enforce,report" default:"enforce" doc:"report lets everything pass and writes what it would have refused to the log, one line a second at most"`
 }
 
@@ -34,13 +38,15 @@ type Filter struct {
 	max     int64
 	timeout time.Duration
 	errors  int
+	slots   slots
+	wait    time.Duration // for one of them
 	log     *slog.Logger
 	said    pace
 	about   string
 }
 
 func build(c *Config, env *filter.Env) (any, error) {
-	f := &Filter{strict: c.StrictQuery, pass: c.UnknownPaths == "pass", report: c.Mode == "report",
+	f := &Filter{wait: longestWait, strict: c.StrictQuery, pass: c.UnknownPaths == "pass", report: c.Mode == "report",
 		max: c.MaxBody, timeout: c.Timeout, errors: c.Errors, log: env.Log}
 	if f.max <= 0 {
 		f.max = 1 << 20
@@ -51,10 +57,20 @@ func build(c *Config, env *filter.Env) (any, error) {
 	if f.errors <= 0 {
 		f.errors = 10
 	}
+	parallel := c.Parallel
+	if parallel <= 0 {
+		parallel = 2 * runtime.GOMAXPROCS(0)
+	}
+	var err error
+	f.slots, err = store.Use(env.Store, "openapi/slots", strconv.Itoa(parallel), func() (slots, error) {
+		return make(slots, parallel), nil
+	})
+	if err != nil {
+		return nil, filter.Errorf("parallel", "%v", err)
+	}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
-	var err error
 	if f.api, err = load(c.Document); err != nil {
 		return nil, filter.Errorf("document", "%v", err)
 	}
@@ -63,7 +79,7 @@ func build(c *Config, env *filter.Env) (any, error) {
 			return nil, filter.Errorf("base_path", "%v", err)
 		}
 	}
-	f.about = fmt.Sprintf("%s, %d operations below %s/", c.Document, f.api.operations, f.api.base)
+	f.about = fmt.Sprintf("%s, %d operations below %s/, %d bodies checked at once", c.Document, f.api.operations, f.api.base, parallel)
 	if f.report {
 		f.about += ", report only"
 	}

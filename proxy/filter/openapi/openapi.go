@@ -75,10 +75,15 @@ func (f *Filter) check(x *exchange.Exchange) *exchange.Fault {
 	in.body, in.skip = body, skip
 	var flaws []exchange.Flaw
 	err := x.Await(func(ctx context.Context) error {
-		flaws = in.validate(ctx)
-		return nil
+		if len(in.body) == 0 {
+			flaws = in.validate(ctx)
+			return nil
+		}
+		return f.slots.do(ctx, f.wait, func() { flaws = in.validate(ctx) })
 	})
 	switch {
+	case errors.Is(err, errBusy):
+		return busy()
 	case err != nil:
 		return &exchange.Fault{Source: exchange.FromClient, Status: 499, Code: "client-gone", Title: "Client went away", Close: true, Err: err}
 	case len(flaws) > 0:

@@ -22,7 +22,7 @@ func newFilter(t testing.TB, c Config) *Filter {
 	if c.Document == "" {
 		c.Document = "testdata/shop.yaml"
 	}
-	f, err := Kind().Build(&c, &filter.Env{Log: slog.New(slog.DiscardHandler)})
+	f, err := Kind().Build(&c, &filter.Env{Store: leased(t), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,16 +278,16 @@ func TestBadDocumentsSayWhere(t *testing.T) {
 		{"parameters side by side", head + "paths:\n  /{a}{b}:\n    get:\n      parameters: [{name: a, in: path, required: true, schema: {type: string}}, {name: b, in: path, required: true, schema: {type: string}}]\n      responses: {'200': {description: x}}\n", "side by side"},
 	} {
 		path := write(t, "doc.yaml", c.text)
-		_, err := Kind().Build(&Config{Document: path}, &filter.Env{})
+		_, err := Kind().Build(&Config{Document: path}, &filter.Env{Store: leased(t)})
 		var ce *filter.ConfigError
 		if !errors.As(err, &ce) || ce.Path != "document" || !strings.Contains(ce.Msg, c.msg) {
 			t.Errorf("%s: %v, want …%s…", c.name, err, c.msg)
 		}
 	}
-	if _, err := Kind().Build(&Config{Document: "/does/not/exist.yaml"}, &filter.Env{}); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if _, err := Kind().Build(&Config{Document: "/does/not/exist.yaml"}, &filter.Env{Store: leased(t)}); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Error(err)
 	}
-	if _, err := Kind().Build(&Config{Document: "testdata/shop.yaml", BasePath: "api?"}, &filter.Env{}); err == nil || !strings.Contains(err.Error(), "base_path") {
+	if _, err := Kind().Build(&Config{Document: "testdata/shop.yaml", BasePath: "api?"}, &filter.Env{Store: leased(t)}); err == nil || !strings.Contains(err.Error(), "base_path") {
 		t.Error(err)
 	}
 	link := filepath.Join(t.TempDir(), "item.yaml")
@@ -304,7 +304,7 @@ func TestBadDocumentsSayWhere(t *testing.T) {
 }
 
 func TestExplainIsOneLine(t *testing.T) {
-	if got := newFilter(t, Config{Mode: "report"}).Explain(); got != "testdata/shop.yaml, 6 operations below /v1/, report only" {
+	if got := newFilter(t, Config{Mode: "report", Parallel: 3}).Explain(); got != "testdata/shop.yaml, 6 operations below /v1/, 3 bodies checked at once, report only" {
 		t.Error(got)
 	}
 }
