@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +46,8 @@ func newCachePurge() *cobra.Command {
 		Use:   "purge",
 		Short: "Have a running Lintel forget cached answers",
 		Long: "Have a running Lintel forget cached answers, by their URL, by the beginning of it, or by a tag that the service gave them in " +
-			"Surrogate-Key or Cache-Tag. Answers on their way from a service are not kept either. Exits 0 also when nothing was there to forget.",
+			"Surrogate-Key or Cache-Tag. Answers on their way from a service are not kept either. Exits 0 also when nothing was there to forget, " +
+			"1 when it could not be asked or has no such cache, 2 when the command line is wrong.",
 		Example: "  lintel cache purge --url https://api.example.com/orders/7\n  lintel cache purge --prefix /orders/\n" +
 			"  lintel cache purge --tag product-7 --output json",
 		Args: noArgs,
@@ -57,6 +60,9 @@ func newCachePurge() *cobra.Command {
 			}
 			if given != 1 || p.URL+p.Prefix+p.Tag == "" && !p.All {
 				return usageError{errors.New("expected one of --url, --prefix, --tag and --all")}
+			}
+			if err := checkTarget(p.URL + p.Prefix); err != nil {
+				return usageError{err}
 			}
 			if err := addr.check(); err != nil {
 				return err
@@ -83,6 +89,25 @@ func newCachePurge() *cobra.Command {
 	return c
 }
 
+// checkTarget finds what no Lintel would take for a URL to purge.
+func checkTarget(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q is no URL", s)
+	case u.Fragment != "":
+		return fmt.Errorf("found %q: a URL to purge has no fragment", s)
+	case u.Scheme == "" && u.Host == "" && strings.HasPrefix(s, "/"):
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil:
+	default:
+		return fmt.Errorf("expected https://host/path, or /path for any host, found %q", s)
+	}
+	return nil
+}
+
 // cacheStats are those of an answer of GET /cache that a table shows.
 type cacheStats struct {
 	Name     string `json:"name"`
@@ -97,8 +122,10 @@ func newCacheStats() *cobra.Command {
 	var addr addressFlag
 	var output outputFlag
 	c := &cobra.Command{
-		Use:     "stats",
-		Short:   "Say what the caches of a running Lintel hold, and how often that was of use",
+		Use:   "stats",
+		Short: "Say what the caches of a running Lintel hold, and how often that was of use",
+		Long: "Say what the caches of a running Lintel hold, and how often that was of use. Exits 0, 1 when it could not be asked, 2 when the\n" +
+			"command line is wrong.",
 		Example: "  lintel cache stats\n  lintel cache stats --address 127.0.0.1:9902 --output json",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -19,8 +19,10 @@ func newValidate() *cobra.Command {
 	var file string
 	var output outputFlag
 	c := &cobra.Command{
-		Use:     "validate",
-		Short:   "Check a configuration without running it",
+		Use:   "validate",
+		Short: "Check a configuration without running it",
+		Long: "Check a configuration, with the files that it names, without running it or asking anybody. Exits 0 when it is valid, 2 when it\n" +
+			"is not, with every error at its line.",
 		Example: "  lintel validate -c lintel.yaml\n  lintel validate -c lintel.yaml --output json",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

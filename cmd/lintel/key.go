@@ -15,8 +15,10 @@ func newKey() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "key",
 		Short: "Make API keys and their hashes",
-		Args:  noArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Example: "  lintel key new --consumer partner --id 2026-02\n" +
+			"  lintel key hash < key.txt",
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newKeyNew(), newKeyHash())
 	return c

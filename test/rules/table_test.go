@@ -17,7 +17,7 @@ var rooms = map[string][]string{
 	"proxy/filter/jwt":             {"proxy/exchange", "proxy/filter", "proxy/filter/consumer", "proxy/filter/credential", "proxy/filter/firewall", "proxy/store"},
 	"proxy/filter/apikey":          {"proxy/exchange", "proxy/filter", "proxy/filter/consumer", "proxy/filter/credential"},
 	"proxy/filter/clientcert":      {"proxy/exchange", "proxy/filter", "proxy/filter/consumer", "proxy/filter/firewall"},
-	"proxy/filter/combine":         {"proxy/exchange", "proxy/filter", "proxy/filter/consumer"},
+	"proxy/filter/combine":         {"proxy/exchange", "proxy/filter", "proxy/filter/consumer", "proxy/filter/credential"},
 	"proxy/filter/acl":             {"proxy/exchange", "proxy/filter", "proxy/filter/consumer"},
 	"proxy/filter/ratelimit":       {"proxy/exchange", "proxy/filter", "proxy/store"},
 	"proxy/filter/cache":           {"proxy/exchange", "proxy/filter", "proxy/store"},

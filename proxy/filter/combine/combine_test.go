@@ -201,18 +201,20 @@ func TestExplainSaysHowTheyCombine(t *testing.T) {
 
 func TestBadConfigIsPlaced(t *testing.T) {
 	for text, want := range map[string]string{
-		"    - any_of: []":                                                          "lintel.yaml:4: any_of: is empty: want a list of authentication filters",
-		"    - any_of":                                                              "of is missing",
-		"    - any_of:\n        - headers":                                          "lintel.yaml:5: any_of: [0]: headers does not say who is calling: any_of holds authentication filters",
-		"    - any_of:\n        - anonymous":                                        "lintel.yaml:5: any_of: [0]: anonymous alone asks for nothing",
-		"    - any_of:\n        - anonymous\n        - api_key":                     "lintel.yaml:5: any_of: [0]: anonymous stands last",
-		"    - all_of:\n        - api_key\n        - anonymous":                     "lintel.yaml:6: all_of: [1]: anonymous cannot stand in all_of",
-		"    - all_of:\n        - any_of: [api_key, anonymous]":                     "lintel.yaml:5: all_of: [0]: an any_of within another filter cannot end in anonymous",
-		"    - any_of:\n        - api_key\n        - nope":                          `lintel.yaml:6: unknown filter "nope", known are`,
-		"    - any_of:\n        - api_key:\n            header: Bad Name":           "lintel.yaml:6: api_key: header: \"Bad Name\" is no header name",
-		"    - any_of:\n        - api_key:\n            heeder: X":                  `lintel.yaml:6:13: policies.p[0].any_of[0].api_key: unknown key "heeder"`,
-		"    - any_of:\n        - api_key\n        - anonymous: {consumer: nobody}": "lintel.yaml:6: anonymous: consumer: \"nobody\" is not under consumers",
-		"    - any_of: [1]":                                                         "expected a filter, as its name or a map with one key, found a number",
+		"    - any_of: []":                                                                                     "lintel.yaml:4: any_of: is empty: want a list of authentication filters",
+		"    - any_of":                                                                                         "of is missing",
+		"    - any_of:\n        - headers":                                                                     "lintel.yaml:5: any_of: [0]: headers does not say who is calling: any_of holds authentication filters",
+		"    - any_of:\n        - anonymous":                                                                   "lintel.yaml:5: any_of: [0]: anonymous alone asks for nothing",
+		"    - any_of:\n        - anonymous\n        - api_key":                                                "lintel.yaml:5: any_of: [0]: anonymous stands last",
+		"    - all_of:\n        - api_key\n        - anonymous":                                                "lintel.yaml:6: all_of: [1]: anonymous cannot stand in all_of",
+		"    - all_of:\n        - any_of: [api_key, anonymous]":                                                "lintel.yaml:5: all_of: [0]: an any_of within another filter cannot end in anonymous",
+		"    - any_of:\n        - api_key\n        - nope":                                                     `lintel.yaml:6: unknown filter "nope", known are`,
+		"    - any_of:\n        - api_key:\n            header: Bad Name":                                      "lintel.yaml:6: api_key: header: \"Bad Name\" is no header name",
+		"    - any_of:\n        - api_key:\n            heeder: X":                                             `lintel.yaml:6:13: policies.p[0].any_of[0].api_key: unknown key "heeder"`,
+		"    - any_of:\n        - api_key\n        - anonymous: {consumer: nobody}":                            "lintel.yaml:6: anonymous: consumer: \"nobody\" is not under consumers",
+		"    - any_of:\n        - " + withJWT + "\n        - " + withJWT:                                       "lintel.yaml:6: any_of: [1]: jwt is never asked: jwt [0] looks in the same place (header Authorization after Bearer)",
+		"    - any_of:\n        - " + withJWT + "\n        - api_key: {header: Authorization, prefix: bearer}": "have one of them look elsewhere",
+		"    - any_of: [1]":                                                                                    "expected a filter, as its name or a map with one key, found a number",
 	} {
 		_, err := build(t, text)
 		if err == nil || !strings.Contains(err.Error(), want) {

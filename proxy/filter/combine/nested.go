@@ -2,10 +2,12 @@ package combine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/credential"
 )
 
 // member is one filter of a combination.
@@ -56,6 +58,11 @@ func build(kind string, list []filter.Nested, guests bool, env *filter.Env) ([]m
 		if inner, ok := a.(*Any); ok && inner.guest != nil {
 			return nil, nil, filter.Errorf(at, "an any_of within another filter cannot end in anonymous: put that last in the outermost any_of")
 		}
+		if guests { // of several, the first that finds something has the say
+			if first := covering(members, a); first >= 0 {
+				return nil, nil, filter.Errorf(at, "%s", never(members[first], first, n.Kind, a))
+			}
+		}
 		m := member{Authenticator: a, kind: in.Kind}
 		m.explains, _ = in.Filter.(filter.Explainer)
 		members = append(members, m)
@@ -64,6 +71,29 @@ func build(kind string, list []filter.Nested, guests bool, env *filter.Env) ([]m
 		return nil, nil, filter.Errorf("", "is empty: want a list of authentication filters")
 	}
 	return members, nil, nil
+}
+
+// covering is the member that finds whatever a finds, and so always decides in its
+// place; -1 when there is none.
+func covering(members []member, a filter.Authenticator) int {
+	l, ok := a.(credential.Looker)
+	if !ok {
+		return -1
+	}
+	return slices.IndexFunc(members, func(m member) bool {
+		before, ok := m.Authenticator.(credential.Looker)
+		return ok && before.Looks().Covers(l.Looks())
+	})
+}
+
+// never says that a filter can never decide, and what to write instead.
+func never(m member, i int, kind string, a filter.Authenticator) string {
+	s := fmt.Sprintf("%s is never asked: %s [%d] looks in the same place (%s), and the first whose credential is there decides, so what is good for the second is refused; ",
+		kind, m.kind, i, a.(credential.Looker).Looks().String())
+	if kind == "jwt" && m.kind == "jwt" {
+		return s + "write one jwt with both under issuers"
+	}
+	return s + "have one of them look elsewhere, by header, prefix, cookie or query"
 }
 
 // kinds names the members.

@@ -3,6 +3,7 @@ package jwt
 import (
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/credential"
 )
 
 // Account implements filter.Accounter. A good token is gone by now, unless it is
@@ -25,3 +26,6 @@ func (f *Filter) GuardsAnswers() {}
 
 // HidesQuery implements filter.QueryHider.
 func (f *Filter) HidesQuery() []filter.HiddenQuery { return f.place.Hidden() }
+
+// Looks implements credential.Looker.
+func (f *Filter) Looks() *credential.Place { return &f.place }
