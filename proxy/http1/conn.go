@@ -55,8 +55,9 @@ type conn struct {
 	// whoFault is why the peer is not accepted; every request then is refused
 	// with it.
 	whoFault *exchange.Fault
-	started  bool // the handshake, if any, is done
-	fresh    bool // no request has come yet
+	plain    *exchange.Fault // it speaks HTTP where TLS is spoken
+	started  bool            // the handshake, if any, is done
+	fresh    bool            // no request has come yet
 
 	state     atomic.Int32
 	tunnelled atomic.Bool
@@ -187,6 +188,10 @@ func (c *conn) start() bool {
 	_ = c.raw.SetDeadline(time.Time{})
 	if err != nil {
 		c.s.log.Debug("TLS handshake failed", "listener", c.s.cfg.Name, "remote", c.info.Remote.String(), "error", err)
+		if speaksPlain(err) {
+			c.plainly()
+			return true
+		}
 		return c.close()
 	}
 	state := c.tls.ConnectionState()
@@ -226,6 +231,9 @@ const (
 
 // next reads one request head and serves it.
 func (c *conn) next() outcome {
+	if c.plain != nil {
+		return c.exchange(nil, c.plain)
+	}
 	head, fault := c.readHead()
 	c.fresh = false
 	switch {
