@@ -1,7 +1,6 @@
 package ingress
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -51,14 +50,7 @@ func (c *compiler) compile(s *config.Snapshot) (*route.Table, error) {
 		}
 		spec.Routes = append(spec.Routes, r)
 	}
-	// What is wrong in a policy is wrong on every route that names it.
-	said := map[string]bool{}
-	errs = slices.DeleteFunc(errs, func(err error) bool {
-		again := said[err.Error()]
-		said[err.Error()] = true
-		return again
-	})
-	if err := errors.Join(errs...); err != nil {
+	if err := compose.Together(errs...); err != nil {
 		lease.Release()
 		return nil, err
 	}
@@ -154,7 +146,7 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 		return r, fail("service", "service %q does not exist; services are %s", cfg.Service, strings.Join(known, ", "))
 	}
 	if r.Cluster, err = c.clusters.Use(lease, cfg.Service, svc); err != nil {
-		return r, fmt.Errorf("%s: %w", s.Pos("services."+cfg.Service), err)
+		return r, compose.ServiceError(s, cfg.Service, err)
 	}
 	if svc.Mesh && cfg.Authorization == "" && !compose.Authenticates(chain) {
 		return r, fail("service", "%s is a mesh service and no filter consumes the client's Authorization header: "+

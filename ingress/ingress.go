@@ -85,8 +85,12 @@ func Start(ctx context.Context, o Options) (g *Ingress, err error) {
 			return g, err
 		}
 	}
-	if err = g.compile(s); err != nil {
-		return g, err
+	wrong, soon := compose.CheckFiles(s)
+	if err = compose.Together(append(wrong, g.compile(s))...); err != nil {
+		return g, compose.ConfigError{Err: err}
+	}
+	for _, w := range soon {
+		g.log.Warn("ingress: " + w)
 	}
 	g.awaitDiscovery(ctx, s.Discovery.Wait)
 	if g.admin, err = compose.StartAdmin(ctx, s.Admin, g.sources(), o.Log); err != nil {

@@ -27,16 +27,24 @@ func newValidate() *cobra.Command {
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := load(file)
+			warnings := []string{}
 			if err == nil {
-				err = checkSnapshot(s)
+				wrong, soon := compose.CheckFiles(s)
+				warnings = append(warnings, soon...)
+				err = compose.Together(append(wrong, checkSnapshot(s))...)
 			}
 			if output == "json" {
 				list := []string{}
 				if err != nil {
 					list = strings.Split(err.Error(), "\n")
 				}
-				if werr := writeJSON(c.OutOrStdout(), map[string]any{"valid": err == nil, "file": file, "errors": list}); werr != nil {
+				if werr := writeJSON(c.OutOrStdout(), map[string]any{"valid": err == nil, "file": file, "errors": list, "warnings": warnings}); werr != nil {
 					return werr
+				}
+			}
+			if output != "json" {
+				for _, w := range warnings {
+					fmt.Fprintln(c.ErrOrStderr(), "lintel: warning:", w)
 				}
 			}
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/config/compose"
 )
 
 // Exit codes: 0 all is well; 1 it ran and failed; 2 the command line or the
@@ -37,9 +38,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, errs.Detail())
 		os.Exit(exitUsage)
 	}
-	fmt.Fprintln(os.Stderr, "lintel:", err)
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(os.Stderr, "lintel:", line)
+	}
 	// cobra has no type for a command it does not know.
-	if errors.As(err, &usageError{}) || strings.HasPrefix(err.Error(), "unknown command") {
+	if errors.As(err, &usageError{}) || errors.As(err, &compose.ConfigError{}) || strings.HasPrefix(err.Error(), "unknown command") {
 		os.Exit(exitUsage)
 	}
 	os.Exit(exitFailed)

@@ -103,17 +103,17 @@ func clientTLS(c *config.ServiceTLS) (*tls.Config, error) {
 	if c.CA != "" {
 		pem, err := os.ReadFile(c.CA)
 		if err != nil {
-			return nil, err
+			return nil, &keyError{"ca", err}
 		}
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no PEM certificate", c.CA)
+			return nil, &keyError{"ca", fmt.Errorf("%s holds no PEM certificate", c.CA)}
 		}
 	}
 	if c.Cert != "" || c.Key != "" {
 		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 		if err != nil {
-			return nil, err
+			return nil, &keyError{"cert", err}
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
