@@ -187,9 +187,10 @@ func (a *attempt) classify(info *exchange.ConnInfo, sent bool, err error) *excha
 		// processed. net/http keeps these errors to itself, hence by text.
 		return retryable(upstreamFault(http.StatusServiceUnavailable, "going-away", "Service is going away",
 			"destination_unavailable", "", err))
-	case !sent && refused(err, h2):
+	case (h2 || !sent) && refused(err, h2):
 		// net/http refused to write it. That is ours to have prevented and
-		// says nothing about the service. It closes the connection over it, so
+		// says nothing about the service. Over HTTP/2 frames that are no
+		// request's are written meanwhile, so sent does not tell. It closes the connection over it, so
 		// the connection's state does not tell.
 		return &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError, Code: "internal",
 			Title: "Internal error", Err: err}
@@ -224,6 +225,10 @@ func refused(err error, h2 bool) bool {
 	}
 	text := err.Error()
 	if h2 {
+		var stream http2StreamError
+		if errors.As(err, &stream) {
+			return false // the service's
+		}
 		return strings.Contains(text, "http2: invalid ") || strings.Contains(text, "http: invalid ")
 	}
 	for _, gone := range []string{"connection is unavailable", "readLoop exiting", "readLoopPeekFail", "idle connection timeout", "ClientConn closed"} {
