@@ -90,7 +90,7 @@ type keyError struct {
 	err error
 }
 
-func (e *keyError) Error() string { return e.key + ": " + e.err.Error() }
+func (e *keyError) Error() string { return e.err.Error() }
 func (e *keyError) Unwrap() error { return e.err }
 
 // ServiceError places what is wrong with a service.

@@ -1,14 +1,10 @@
 package extauthz
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -190,23 +186,10 @@ func (f *Filter) meanings(u *url.URL, consumers []filter.Consumer) error {
 // lease takes connections and answers from the store. Whatever decides what is
 // asked and what an answer means is part of the answers' name.
 func (f *Filter) lease(env *filter.Env) error {
-	var ca []byte
-	if f.CAFile != "" {
-		var err error
-		if ca, err = os.ReadFile(f.CAFile); err != nil {
-			return filter.Errorf("ca_file", "%s", err)
-		}
-	}
-	settings, err := json.Marshal(struct {
-		Config
-		CA        []byte
-		Consumers []string
-	}{f.Config, ca, slices.Sorted(maps.Keys(f.consumers))})
+	ca, print, err := ask.Settings(&f.Config, f.CAFile, f.consumers)
 	if err != nil {
-		return fmt.Errorf("ext_authz: %w", err)
+		return err
 	}
-	sum := sha256.Sum256(settings)
-	print := hex.EncodeToString(sum[:])
 	f.client, err = store.Use(env.Store, "ext_authz/"+f.URL, print, func() (*ask.Client, error) {
 		return ask.New(ask.Config{Timeout: f.Timeout, Connections: f.Connections, Limit: f.DeniedBody, CA: ca})
 	})

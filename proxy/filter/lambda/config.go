@@ -2,9 +2,6 @@ package lambda
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -242,23 +239,10 @@ type caller struct {
 // lease takes connections, credentials and answers from the store. Routes with
 // the same settings share them: an authorizer is the API's.
 func (f *Filter) lease(env *filter.Env) error {
-	var ca []byte
-	if f.CAFile != "" {
-		var err error
-		if ca, err = os.ReadFile(f.CAFile); err != nil {
-			return filter.Errorf("ca_file", "%s", err)
-		}
-	}
-	settings, err := json.Marshal(struct {
-		Config
-		CA        []byte
-		Consumers []string
-	}{f.Config, ca, slices.Sorted(maps.Keys(f.consumers))})
+	ca, print, err := ask.Settings(&f.Config, f.CAFile, f.consumers)
 	if err != nil {
-		return fmt.Errorf("lambda_authorizer: %w", err)
+		return err
 	}
-	sum := sha256.Sum256(settings)
-	print := hex.EncodeToString(sum[:])
 	f.caller, err = store.Use(env.Store, "lambda/"+f.Function, print, func() (*caller, error) {
 		client, err := ask.New(ask.Config{Timeout: f.Timeout, Connections: f.Connections, Limit: maxAnswer, CA: ca})
 		if err != nil {

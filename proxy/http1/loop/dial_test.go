@@ -117,37 +117,3 @@ func TestDialTimeoutAndCancel(t *testing.T) {
 	})
 	eventually(t, "descriptors are closed", func() bool { return l.load.Load() == 0 })
 }
-
-func TestWritev(t *testing.T) {
-	g := newGroup(t, 1)
-	c, nc := accepted(t, g)
-	var bufs [][]byte
-	var want []byte
-	for i := range 60 {
-		b := make([]byte, i*i*i) // up to 200 KB, 3 MB together
-		for k := range b {
-			b[k] = byte(i + k)
-		}
-		bufs = append(bufs, b)
-		want = append(want, b...)
-	}
-	got := make(chan []byte, 1)
-	go func() {
-		time.Sleep(20 * time.Millisecond)
-		b, _ := io.ReadAll(nc)
-		got <- b
-	}()
-	do(t, c.Loop(), func() {
-		n, err := c.Writev(bufs)
-		if err != nil || n != int64(len(want)) {
-			t.Errorf("wrote %d, %v; want %d", n, err, len(want))
-		}
-		if n, err := c.Writev([][]byte{nil, {}}); n != 0 || err != nil {
-			t.Errorf("nothing: wrote %d, %v", n, err)
-		}
-		_ = c.Close()
-	})
-	if b := within(t, "all of it", got); string(b) != string(want) {
-		t.Errorf("%d bytes arrived, not the %d that were written", len(b), len(want))
-	}
-}

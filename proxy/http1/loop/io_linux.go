@@ -13,7 +13,6 @@ import (
 const (
 	// sendMost is handed to the kernel at once: copying it holds up the loop.
 	sendMost = 256 << 10
-	vectors  = 16
 )
 
 // Read implements net.Conn.
@@ -65,7 +64,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
 		piece := p[sent:min(len(p), sent+sendMost)]
-		n, err := c.send(piece, nil)
+		n, err := c.send(piece)
 		sent += n
 		if err != nil {
 			return sent, err
@@ -99,63 +98,11 @@ func (c *Conn) WriteNow(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Writev writes all of bufs, in one system call where it can. They are not
-// changed.
-func (c *Conn) Writev(bufs [][]byte) (int64, error) {
-	if nc := c.outside.Load(); nc != nil {
-		rest := append(net.Buffers(nil), bufs...)
-		return rest.WriteTo(*nc)
-	}
-	var iov [vectors]unix.Iovec
-	var sent int64
-	skip := 0 // of bufs[0]
-	for {
-		for len(bufs) > 0 && skip == len(bufs[0]) {
-			bufs, skip = bufs[1:], 0
-		}
-		if len(bufs) == 0 {
-			return sent, nil
-		}
-		k, want := 0, 0
-		for i, b := range bufs {
-			if i == 0 {
-				b = b[skip:]
-			}
-			if len(b) == 0 {
-				continue
-			}
-			if k == vectors || want == sendMost {
-				break
-			}
-			b = b[:min(len(b), sendMost-want)]
-			iov[k].Base = unsafe.SliceData(b)
-			iov[k].SetLen(len(b))
-			want += len(b)
-			k++
-		}
-		n, err := c.send(nil, iov[:k])
-		sent += int64(n)
-		if err != nil {
-			return sent, err
-		}
-		for n > 0 {
-			step := min(n, len(bufs[0])-skip)
-			n -= step
-			if skip += step; skip == len(bufs[0]) {
-				bufs, skip = bufs[1:], 0
-			}
-		}
-	}
-}
-
-// send sends something of p or of iov, waiting until there is room.
-func (c *Conn) send(p []byte, iov []unix.Iovec) (int, error) {
+// send sends something of p, waiting until there is room.
+func (c *Conn) send(p []byte) (int, error) {
 	l := c.loop
 	l.fair()
 	want := len(p)
-	for i := range iov {
-		want += int(iov[i].Len)
-	}
 	for {
 		if err := c.usable(&c.writeBy); err != nil {
 			return 0, c.failed("write", err)
@@ -166,13 +113,7 @@ func (c *Conn) send(p []byte, iov []unix.Iovec) (int, error) {
 			}
 			continue
 		}
-		var n int
-		var errno unix.Errno
-		if iov == nil {
-			n, errno = send(c.fd, p)
-		} else {
-			n, errno = sendv(c.fd, iov)
-		}
+		n, errno := send(c.fd, p)
 		switch errno {
 		case 0:
 			// The kernel took less because it is full, and will say when it is not.
@@ -235,13 +176,5 @@ func recv(fd int, p []byte, flags uintptr) (int, unix.Errno) {
 
 func send(fd int, p []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-	return int(n), errno
-}
-
-func sendv(fd int, iov []unix.Iovec) (int, unix.Errno) {
-	var m unix.Msghdr
-	m.Iov = unsafe.SliceData(iov)
-	m.SetIovlen(len(iov))
-	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	return int(n), errno
 }

@@ -63,7 +63,6 @@ func (*Conn) Unheard() bool                                       { return false
 func (*Conn) Detach() (net.Conn, error)                           { return nil, ErrUnsupported }
 func (*Conn) CloseWrite() error                                   { return ErrUnsupported }
 func (*Conn) WriteNow([]byte) (int, error)                        { return 0, ErrUnsupported }
-func (*Conn) Writev([][]byte) (int64, error)                      { return 0, ErrUnsupported }
 func (*Conn) LocalAddrPort() netip.AddrPort                       { return netip.AddrPort{} }
 func (*Conn) RemoteAddrPort() netip.AddrPort                      { return netip.AddrPort{} }
 
