@@ -52,7 +52,7 @@ type Config struct {
 // settings have in common.
 type Shared struct {
 	Redis     string        `yaml:"redis" default:"default" doc:"which connection of the section redis"`
-	Timeout   time.Duration `yaml:"timeout" default:"20ms" min:"1ms" max:"1s" doc:"the most that a request which memory cannot answer waits for Redis. After that, or an error, Redis is not asked for a second"`
+	Timeout   time.Duration `yaml:"timeout" default:"20ms" min:"1ms" max:"1s" doc:"the most that a request which memory cannot answer waits for Redis; no longer than the connection's own timeout. After that, or an error, Redis is not asked for a second"`
 	MaxObject int64         `yaml:"max_object" default:"256KiB" unit:"bytes" min:"1" max:"16777216" doc:"the largest body kept in Redis; larger ones stay in memory. Others that use the connection wait while such a one is moved"`
 }
 
@@ -142,6 +142,9 @@ func build(c *Config, env *filter.Env) (any, error) {
 		conf.Statuses, conf.ContentTypes, conf.Vary, conf.Authorized, perUser, conf.Cookies,
 		conf.Heuristic, conf.Targets, conf.IgnoreQuery, conf.Tags, conf.KeepTags)
 	print := fmt.Sprintf("%d %d %s", conf.MaxBytes, conf.MaxObject, says)
+	if conf.Shared != nil { // else a route that shares and one that does not would forget apart
+		print += " redis " + conf.Shared.Redis
+	}
 	s, err := store.Use(env.Store, name, print, func() (*shared, error) {
 		return &shared{responses: store.NewResponses[*answer](conf.MaxBytes, conf.MaxObject), flights: store.NewFlights(),
 			maxBytes: conf.MaxBytes, ignore: conf.IgnoreQuery}, nil

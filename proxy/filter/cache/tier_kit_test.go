@@ -13,29 +13,18 @@ import (
 // instance is a process of its own, as far as the cache goes.
 type instance struct {
 	*rig
-	set *store.Set
+	set  *store.Set
+	addr []string
 }
 
 // newInstance builds a cache that shares by Redis at addr, with the clock of
 // first, if there is one.
 func newInstance(t testing.TB, c Config, first *instance, addr ...string) *instance {
 	t.Helper()
-	mode := "single"
-	if len(addr) > 1 {
-		mode = "cluster"
-	}
-	in := &instance{set: store.NewSet()}
+	in := &instance{set: store.NewSet(), addr: addr}
 	lease := in.set.Lease()
 	t.Cleanup(lease.Release)
-	env := &filter.Env{Store: lease, Log: slog.New(slog.DiscardHandler), Route: "r", Redis: func(name string) (*store.Redis, error) {
-		return store.Use(lease, "redis", "", func() (*store.Redis, error) {
-			r, err := store.NewRedis(store.RedisConfig{Name: name, Mode: mode, Addresses: addr, Timeout: 5 * time.Second, Prefix: "p:"})
-			if err == nil {
-				r.Start()
-			}
-			return r, err
-		})
-	}}
+	env := envOf(lease, addr...)
 	f, err := Kind().Build(&c, env)
 	if err != nil {
 		t.Fatal(err)
@@ -102,4 +91,24 @@ func startRedis(t testing.TB) *redistest.Server { t.Helper(); return redistest.S
 
 func envWithoutRedis() *filter.Env {
 	return &filter.Env{Store: store.NewSet().Lease(), Log: slog.New(slog.DiscardHandler), Route: "r"}
+}
+
+// envOf has connections to the Redis at addr, those already there first.
+func envOf(lease *store.Lease, addr ...string) *filter.Env {
+	mode := "single"
+	if len(addr) > 1 {
+		mode = "cluster"
+	}
+	return &filter.Env{Store: lease, Log: slog.New(slog.DiscardHandler), Route: "r", Redis: func(name string) (*store.Redis, error) {
+		if len(addr) == 0 {
+			addr = []string{"127.0.0.1:1"}
+		}
+		return store.Use(lease, "redis/"+name, "", func() (*store.Redis, error) {
+			r, err := store.NewRedis(store.RedisConfig{Name: name, Mode: mode, Addresses: addr, Timeout: 5 * time.Second, Prefix: "p:"})
+			if err == nil {
+				r.Start()
+			}
+			return r, err
+		})
+	}}
 }

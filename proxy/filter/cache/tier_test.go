@@ -321,3 +321,69 @@ func TestWhatTheServiceTakesBackIsTakenFromRedis(t *testing.T) {
 		t.Errorf("%d %s", x.Response.Status, x.CacheInfo)
 	}
 }
+
+// A reload that does not touch the cache keeps its tier; one that changes only
+// how Redis is asked keeps what is in memory.
+func TestAReloadKeepsTheTier(t *testing.T) {
+	in, _ := pair(t, Config{}, startRedis(t).Addr())
+	again := func(s Shared) *cache {
+		lease := in.set.Lease()
+		t.Cleanup(lease.Release)
+		c := Config{Shared: &s}
+		f, err := build(&c, envOf(lease))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.(*cache)
+	}
+	if f := again(Shared{Timeout: time.Second}); f.tier != in.tier || f.shared != in.shared {
+		t.Error("the same settings made another")
+	}
+	if f := again(Shared{Timeout: time.Minute / 100}); f.tier == in.tier || f.shared != in.shared || f.tier.space != in.tier.space {
+		t.Error("another timeout made another cache, or no other tier")
+	}
+	stats := Caches{Stores: in.set}.Stats()
+	if len(stats) != 1 || len(stats[0].Shared) != 2 || stats[0].Shared[0].Redis != "default" {
+		t.Errorf("%+v", stats)
+	}
+	if f := again(Shared{Redis: "other"}); f.shared == in.shared {
+		t.Error("another Redis has the same answers")
+	}
+}
+
+func TestNamesInRedisAreEachForTheirOwn(t *testing.T) {
+	in, _ := pair(t, Config{}, startRedis(t).Addr())
+	seen := map[string]string{}
+	for what, key := range map[string]func() (string, [32]byte){
+		"all":     func() (string, [32]byte) { return in.tier.name([]byte("u"), nil, "") },
+		"a user":  func() (string, [32]byte) { return in.tier.name([]byte("u"), []byte("x"), "") },
+		"claims":  func() (string, [32]byte) { return in.tier.name([]byte("u"), nil, "x") },
+		"another": func() (string, [32]byte) { return in.tier.name([]byte("ux"), nil, "") },
+		"variant": func() (string, [32]byte) {
+			return in.tier.name([]byte("u"), nil, "", exchange.Field{Name: "A", Value: "x"})
+		},
+		"variant of two": func() (string, [32]byte) {
+			return in.tier.name([]byte("u"), nil, "", exchange.Field{Name: "A", Value: ""}, exchange.Field{Name: "x", Value: ""})
+		},
+	} {
+		k, _ := key()
+		if other, twice := seen[k]; twice {
+			t.Errorf("%s and %s have one key", what, other)
+		}
+		seen[k] = what
+	}
+	a, _ := in.tier.name([]byte("u"), nil, "", exchange.Field{Name: "Accept", Value: "x"})
+	b, _ := in.tier.name([]byte("u"), nil, "", exchange.Field{Name: "accept", Value: "x"})
+	if a != b {
+		t.Error("a field's name counts as it is written")
+	}
+	for name, c := range map[string]Config{"ttl": {TTL: time.Hour}, "authorized": {Authorized: "private"}, "cookies": {Cookies: "ignore"}, "name": {Name: "n"}} {
+		c.Shared = &Shared{}
+		if other := newInstance(t, c, nil, in.addr...); other.tier.space == in.tier.space {
+			t.Errorf("%s: another cache has the same place in Redis", name)
+		}
+	}
+	if same := newInstance(t, Config{MaxBytes: 1 << 20, Shared: &Shared{}, CoalesceTimeout: time.Second}, nil, in.addr...); same.tier.space != in.tier.space {
+		t.Error("sizes and times of serving make another place in Redis")
+	}
+}
