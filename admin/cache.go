@@ -13,7 +13,7 @@ import (
 // Caches is what admin asks of the room that keeps answers.
 type Caches interface {
 	Stats() any
-	Purge(PurgeRequest) (purged int, err error) // an error is the asker's mistake
+	Purge(PurgeRequest) (PurgeResult, error) // an error is the asker's mistake
 }
 
 // PurgeRequest says which kept answers are to be forgotten: exactly one of URL,
@@ -28,7 +28,8 @@ type PurgeRequest struct {
 
 // PurgeResult is what came of it.
 type PurgeResult struct {
-	Purged int `json:"purged"`
+	Purged int  `json:"purged"`           // by this instance
+	Untold bool `json:"untold,omitempty"` // instances that share the cache will hear of it once Redis answers
 }
 
 func (s *Server) caches(w http.ResponseWriter, r *http.Request) {
@@ -61,8 +62,8 @@ func (s *Server) purge(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.log.Info("cache purged through the admin API", "from", r.RemoteAddr, "url", p.URL, "prefix", p.Prefix, "tag", p.Tag,
-		"all", p.All, "cache", p.Cache, "purged", n)
-	s.answer(w, r, http.StatusOK, PurgeResult{n})
+		"all", p.All, "cache", p.Cache, "purged", n.Purged, "untold", n.Untold)
+	s.answer(w, r, http.StatusOK, n)
 }
 
 // askTimeout bounds a question to a running Lintel.

@@ -11,12 +11,12 @@ type oneCache struct{ asked []PurgeRequest }
 
 func (c *oneCache) Stats() any { return []map[string]int{{"entries": 3}} }
 
-func (c *oneCache) Purge(r PurgeRequest) (int, error) {
+func (c *oneCache) Purge(r PurgeRequest) (PurgeResult, error) {
 	c.asked = append(c.asked, r)
 	if r.URL == "bad" {
-		return 0, errors.New("found bad")
+		return PurgeResult{}, errors.New("found bad")
 	}
-	return 2, nil
+	return PurgeResult{Purged: 2}, nil
 }
 
 func TestPurge(t *testing.T) {

@@ -74,7 +74,11 @@ func newCachePurge() *cobra.Command {
 			if output == "json" {
 				return writeJSON(c.OutOrStdout(), result)
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%d purged\n", result.Purged)
+			told := ""
+			if result.Untold {
+				told = "; instances that share the cache are told once Redis answers"
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%d purged%s\n", result.Purged, told)
 			return err
 		},
 	}
@@ -116,6 +120,11 @@ type cacheStats struct {
 	MaxBytes int64  `json:"max_bytes"`
 	Hits     int64  `json:"hits"`
 	Misses   int64  `json:"misses"`
+	Shared   []struct {
+		Redis                string
+		Ready                bool
+		Hits, Misses, Stored int64
+	} `json:"shared"`
 }
 
 func newCacheStats() *cobra.Command {
@@ -144,8 +153,16 @@ func newCacheStats() *cobra.Command {
 				return err
 			}
 			for _, s := range all {
-				if _, err := fmt.Fprintf(c.OutOrStdout(), "%s: %d entries, %d of %d bytes, %d hits, %d misses\n",
-					s.Name, s.Entries, s.Bytes, s.MaxBytes, s.Hits, s.Misses); err != nil {
+				shared := ""
+				for _, t := range s.Shared {
+					state := "asked"
+					if !t.Ready {
+						state = "not asked at the moment"
+					}
+					shared += fmt.Sprintf("; redis %s, %s: %d hits, %d misses, %d stored", t.Redis, state, t.Hits, t.Misses, t.Stored)
+				}
+				if _, err := fmt.Fprintf(c.OutOrStdout(), "%s: %d entries, %d of %d bytes, %d hits, %d misses%s\n",
+					s.Name, s.Entries, s.Bytes, s.MaxBytes, s.Hits, s.Misses, shared); err != nil {
 					return err
 				}
 			}

@@ -16,12 +16,12 @@ func (c *cachesOf) Stats() any {
 	return []map[string]any{{"name": "route:pages", "entries": 2, "bytes": 3000, "max_bytes": 65536, "hits": 7, "misses": 1, "stored": 2}}
 }
 
-func (c *cachesOf) Purge(p admin.PurgeRequest) (int, error) {
+func (c *cachesOf) Purge(p admin.PurgeRequest) (admin.PurgeResult, error) {
 	c.asked = append(c.asked, p)
 	if p.Cache == "none" {
-		return 0, errors.New("there is no cache none")
+		return admin.PurgeResult{}, errors.New("there is no cache none")
 	}
-	return 3, nil
+	return admin.PurgeResult{Purged: 3}, nil
 }
 
 func TestTheCacheCommand(t *testing.T) {

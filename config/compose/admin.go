@@ -176,6 +176,9 @@ func (w *Watched) Gauges() error {
 	if err := w.Redis.gauges(w.Metrics); err != nil {
 		return err
 	}
+	if err := sharedCaches(w.Stores, w.Metrics); err != nil {
+		return err
+	}
 	return w.Metrics.Watch(tracing.Gauges{
 		Staleness: func(emit tracing.Emit) {
 			age := map[string]time.Duration{} // the oldest of a service's queries

@@ -5,6 +5,7 @@ import (
 	"lintel.dev/lintel/proxy/filter/cache"
 	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/proxy/store"
+	"lintel.dev/lintel/tracing"
 )
 
 // Caches lets the admin API look into the caches that tables lease from stores.
@@ -18,8 +19,9 @@ type caches struct{ all cache.Caches }
 func (c caches) Stats() any { return c.all.Stats() }
 
 // Purge implements admin.Caches.
-func (c caches) Purge(r admin.PurgeRequest) (int, error) {
-	return c.all.Purge(cache.Purge{URL: r.URL, Prefix: r.Prefix, Tag: r.Tag, All: r.All, Cache: r.Cache})
+func (c caches) Purge(r admin.PurgeRequest) (admin.PurgeResult, error) {
+	p, err := c.all.Purge(cache.Purge{URL: r.URL, Prefix: r.Prefix, Tag: r.Tag, All: r.All, Cache: r.Cache})
+	return admin.PurgeResult{Purged: p.Here, Untold: p.Untold}, err
 }
 
 func canonical(path string) (string, error) { return route.NormalizePath(path, route.KeepEncoded) }
@@ -32,4 +34,29 @@ func cacheEntries(stores *store.Set) map[string]int {
 		out["cache "+s.Name] += s.Entries
 	}
 	return out
+}
+
+// sharedCaches counts what instances do with answers in Redis.
+func sharedCaches(stores *store.Set, m *tracing.Metrics) error {
+	return m.RegisterCounter("lintel_cache_shared_total",
+		"What became of answers in Redis that instances share: hit, miss, stored, dropped (not written), failed (error or timeout), unread (not of this version).",
+		[]string{"name", "outcome"}, func(emit tracing.Emit) {
+			counts := map[string]map[string]int64{} // during a reload a cache may have two tiers
+			for _, s := range (cache.Caches{Stores: stores}).Stats() {
+				for _, t := range s.Shared {
+					if counts[s.Name] == nil {
+						counts[s.Name] = map[string]int64{}
+					}
+					for outcome, n := range map[string]int64{"hit": t.Hits, "miss": t.Misses, "stored": t.Stored,
+						"dropped": t.Dropped, "failed": t.Failed, "unread": t.Unread} {
+						counts[s.Name][outcome] += n
+					}
+				}
+			}
+			for name, c := range counts {
+				for outcome, n := range c {
+					emit(float64(n), name, outcome)
+				}
+			}
+		})
 }

@@ -12,7 +12,8 @@ import (
 type cache struct {
 	Config
 	*shared
-	now func() time.Time
+	tier *tier // nil without shared
+	now  func() time.Time
 
 	get, head, cookies, perUser, share bool
 }
@@ -37,6 +38,9 @@ type visit struct {
 	served     bool // the answer is ours
 	held       *held
 	epoch      uint64
+	page       page // how far the news of other instances were read
+	tiered     bool // the tier was asked
+	parted     bool // it was found to be for nobody else
 	asked      time.Time
 	flightKey  []byte        // under which others wait, nil when nobody does
 	flight     *store.Flight // led by this exchange, until landed
@@ -89,7 +93,7 @@ func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 		f.serve(x, found, &r.Header, saw, now, "", "")
 		return filter.Answered
 	}
-	if want.onlyIfCached && may == no {
+	if want.onlyIfCached && may == no && f.tier == nil {
 		return filter.Refuse(notCached())
 	}
 	v := &visit{fwd: "miss", lookup: true, creds: creds, store: r.Method == http.MethodGet, held: found, ifError: want.ifError}
@@ -102,7 +106,16 @@ func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if may == renewing && f.renew(x, v, now, want.onlyIfCached) {
 		return filter.Answered
 	}
+	if want.onlyIfCached && may == no {
+		if f.fetched(x, v, want) {
+			return filter.Answered
+		}
+		return filter.Refuse(notCached())
+	}
 	if v.store && !want.noCache && f.alone(x, v, own, want) {
+		return filter.Answered
+	}
+	if v.flightKey == nil && f.fetched(x, v, want) { // otherwise who led has asked
 		return filter.Answered
 	}
 	x.Keep(v)
@@ -124,6 +137,9 @@ func (f *cache) ask(h *exchange.Fields, v *visit) {
 		v.validating = true
 	}
 	v.epoch = f.responses.Epoch(v.uri)
+	if f.tier != nil {
+		v.page = f.tier.news.page()
+	}
 	v.asked = f.now()
 }
 

@@ -24,6 +24,7 @@ func (f *cache) alone(x *exchange.Exchange, v *visit, own []byte, want *control)
 		key = v.renewal() // whoever may have this one may have it again
 	}
 	if f.flights.Parted(key, f.now()) {
+		v.parted = true
 		return false
 	}
 	v.flightKey = key
@@ -46,6 +47,12 @@ func (f *cache) alone(x *exchange.Exchange, v *visit, own []byte, want *control)
 			f.land(v, false)
 			f.serve(x, v.held, &v.request, v.saw, now, fwd, "")
 			return true
+		}
+		if leader && f.fetched(x, v, want) {
+			return true
+		}
+		if f.tier != nil && !leader && v.held != nil && f.usable(v.held.Value, want, now) == renewing {
+			return f.renew(x, v, now, want.onlyIfCached) // the leader has found it in the tier
 		}
 		if leader || !again || x.Ended() != nil {
 			return false

@@ -41,9 +41,19 @@ type Config struct {
 	ClientControl        string         `yaml:"client_control" default:"honour" enum:"honour,ignore" doc:"whether a client's Cache-Control counts; ignore: no client can make the service be asked"`
 	CoalesceTimeout      time.Duration  `yaml:"coalesce_timeout" default:"5s" min:"0s" doc:"how long concurrent requests for one missing answer wait for the first of them"`
 
+	Shared *Shared `yaml:"shared" doc:"share answers with other instances through Redis: memory is asked first, then Redis, then the service. Without it each instance has its own"`
+
 	Tags     []string `yaml:"tags" listify:"true" default:"[Surrogate-Key, Cache-Tag]" doc:"answer fields that list tags to purge by, separated by spaces or commas"`
 	KeepTags bool     `yaml:"keep_tags" doc:"let those fields pass on to clients, as to a cache in front"`
 	ShowKey  bool     `yaml:"show_key" doc:"tell in Cache-Status by which URL an answer is kept (key, RFC 9211 section 2.8)"`
+}
+
+// Shared is a second tier of a cache, which all instances with the same name and
+// settings have in common.
+type Shared struct {
+	Redis     string        `yaml:"redis" default:"default" doc:"which connection of the section redis"`
+	Timeout   time.Duration `yaml:"timeout" default:"20ms" min:"1ms" max:"1s" doc:"the most that a request which memory cannot answer waits for Redis; no longer than the connection's own timeout. After that, or an error, Redis is not asked for a second"`
+	MaxObject int64         `yaml:"max_object" default:"256KiB" unit:"bytes" min:"1" max:"16777216" doc:"the largest body kept in Redis; larger ones stay in memory. Others that use the connection wait while such a one is moved"`
 }
 
 // Kind describes the filter to the registry.
@@ -84,9 +94,25 @@ func (c *Config) fill() {
 		minute := time.Minute
 		c.MaxStale = &minute
 	}
+	if c.Shared != nil {
+		c.Shared = c.Shared.filled()
+	}
 	if c.CoalesceTimeout == 0 {
 		c.CoalesceTimeout = 5 * time.Second
 	}
+}
+
+func (s Shared) filled() *Shared {
+	if s.Redis == "" {
+		s.Redis = "default"
+	}
+	if s.Timeout == 0 {
+		s.Timeout = 20 * time.Millisecond
+	}
+	if s.MaxObject == 0 {
+		s.MaxObject = 256 << 10
+	}
+	return &s
 }
 
 // shared is what outlives the table.
@@ -112,9 +138,13 @@ func build(c *Config, env *filter.Env) (any, error) {
 	}
 	// Whatever decides what is stored and for whom; times of serving are not
 	// part of it and change without emptying the cache.
-	print := fmt.Sprintf("%d %d %v %v %v %q %q %s %v %s %v %q %q %q %v", conf.MaxBytes, conf.MaxObject, conf.TTL, conf.Override,
+	says := fmt.Sprintf("%v %v %v %q %q %s %v %s %v %q %q %q %v", conf.TTL, conf.Override,
 		conf.Statuses, conf.ContentTypes, conf.Vary, conf.Authorized, perUser, conf.Cookies,
 		conf.Heuristic, conf.Targets, conf.IgnoreQuery, conf.Tags, conf.KeepTags)
+	print := fmt.Sprintf("%d %d %s", conf.MaxBytes, conf.MaxObject, says)
+	if conf.Shared != nil { // else a route that shares and one that does not would forget apart
+		print += " redis " + conf.Shared.Redis
+	}
 	s, err := store.Use(env.Store, name, print, func() (*shared, error) {
 		return &shared{responses: store.NewResponses[*answer](conf.MaxBytes, conf.MaxObject), flights: store.NewFlights(),
 			maxBytes: conf.MaxBytes, ignore: conf.IgnoreQuery}, nil
@@ -126,6 +156,9 @@ func build(c *Config, env *filter.Env) (any, error) {
 		Config: conf, shared: s, now: time.Now,
 		get: slices.Contains(conf.Methods, http.MethodGet), head: slices.Contains(conf.Methods, http.MethodHead),
 		cookies: conf.Cookies == "credential", perUser: perUser, share: conf.Authorized == "shared",
+	}
+	if f.tier, err = openTier(env, conf.Shared, s, name, says, print); err != nil {
+		return nil, err
 	}
 	return f, nil
 }
@@ -168,6 +201,12 @@ func (c *Config) check() error {
 	if c.Cookies != "credential" && c.Cookies != "ignore" {
 		return filter.Errorf("cookies", "found %q, want credential or ignore", c.Cookies)
 	}
+	if s := c.Shared; s != nil && (s.Timeout < time.Millisecond || s.Timeout > time.Second) {
+		return filter.Errorf("shared.timeout", "found %v, want 1ms to 1s: it is what every miss may cost while Redis is slow", s.Timeout)
+	}
+	if s := c.Shared; s != nil && (s.MaxObject < 1 || s.MaxObject > 16<<20) {
+		return filter.Errorf("shared.max_object", "found %d, want 1 to 16MiB", s.MaxObject)
+	}
 	if c.Override && c.TTL == 0 {
 		return filter.Errorf("override", "found true without a ttl: set ttl to what is to count instead")
 	}
@@ -197,6 +236,9 @@ func (f *cache) Explain() string {
 	}
 	if f.StaleIfError > 0 {
 		s += fmt.Sprintf(", stale if error %v", f.StaleIfError)
+	}
+	if f.Shared != nil {
+		s += ", shared through redis " + f.Shared.Redis
 	}
 	return s + ", known users " + f.Authorized
 }

@@ -59,7 +59,7 @@ func (f *cache) freshened(x *exchange.Exchange, v *visit, now time.Time) (a *ans
 		a.tags = tags
 	}
 	if !keep {
-		f.responses.Remove(v.held)
+		f.drop(v)
 		return a, false
 	}
 	return a, f.put(v, []byte(v.held.User()), a)
@@ -70,6 +70,9 @@ func (f *cache) put(v *visit, user []byte, a *answer) bool {
 		Epoch: v.epoch, Supersedes: a.sameVariant})
 	if ok {
 		f.stored.Add(1)
+		if f.tier != nil {
+			f.tier.shareOut(f, v, user, a)
+		}
 		if v.flightKey != nil {
 			f.flights.Unite(v.flightKey)
 		}
@@ -84,7 +87,7 @@ func (f *cache) compared(x *exchange.Exchange, v *visit, now time.Time) {
 	differs := func(name, ours string) bool { return said.Has(name) && said.Get(name) != ours }
 	if old.status != http.StatusOK || differs("ETag", old.header.Get("ETag")) || differs("Last-Modified", old.header.Get("Last-Modified")) ||
 		x.Response.Length > 0 && x.Response.Length != int64(len(old.body)) {
-		f.responses.Remove(v.held)
+		f.drop(v)
 		return
 	}
 	if said.Has("ETag") && old.etag != "" || said.Has("Last-Modified") && old.lastMod != "" {

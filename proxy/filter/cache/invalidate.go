@@ -10,7 +10,7 @@ import (
 // something, what is kept of it is forgotten (RFC 9111 section 4.4).
 func (f *cache) passed(x *exchange.Exchange, v *visit) {
 	if status := x.Response.Status; v.unsafe && status >= 200 && status < 400 {
-		f.responses.Invalidate(v.uri)
+		f.forget(v.uri)
 		f.invalidateNamed(x, v, "Location")
 		f.invalidateNamed(x, v, "Content-Location")
 	}
@@ -34,7 +34,7 @@ func (f *cache) invalidateNamed(x *exchange.Exchange, v *visit, field string) {
 	r := exchange.Request{Scheme: to.Scheme, Authority: to.Host, Path: to.EscapedPath(), Query: to.RawQuery}
 	key := f.appendURI(nil, &r)
 	if _, other, _, _ := splitURI(string(key)); other == authority {
-		f.responses.Invalidate(key)
+		f.forget(key)
 	}
 }
 

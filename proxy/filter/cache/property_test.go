@@ -80,7 +80,7 @@ func (m *made) past(conf *Config, client time.Duration) time.Duration {
 func TestNoAnswerIsEverSharedAcrossUsers(t *testing.T) {
 	total := tally{}
 	for seed := range uint64(150) {
-		p := &privacy{T: t, rng: rand.New(rand.NewPCG(seed, 7)), seed: seed}
+		p := &privacy{T: t, rng: rand.New(rand.NewPCG(seed, 7)), seed: seed, steps: 400}
 		p.run()
 		for what, n := range p.seen {
 			total[what] += n
@@ -94,16 +94,70 @@ func TestNoAnswerIsEverSharedAcrossUsers(t *testing.T) {
 	}
 }
 
+// The same holds for two instances that share through Redis, once both have
+// heard what was changed or purged.
+func TestNoAnswerIsEverSharedAcrossUsersOfTwoInstances(t *testing.T) {
+	server := startRedis(t)
+	total := tally{}
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			p := &privacy{T: t, rng: rand.New(rand.NewPCG(seed, 8)), seed: seed, steps: 150, redis: server.Addr()}
+			p.run()
+			for what, n := range p.seen {
+				total[what] += n
+			}
+		})
+	}
+	for what, least := range (tally{"hit": 500, "shared": 20, "redis": 100, "redis and shared": 5, "stale": 20, "confirmed": 20}) {
+		if total[what] < least {
+			t.Errorf("only %d times %q: %v", total[what], what, total)
+		}
+	}
+	t.Log(total)
+}
+
+// written waits until Redis has what both wrote.
+func (p *privacy) written() {
+	for _, in := range p.both {
+		eventually(p.T, "all is written", func() bool { return in.tier.queued.Load() == 0 })
+	}
+}
+
+// heard waits until both know what was forgotten.
+func (p *privacy) heard() {
+	if p.both != nil {
+		settle(p.T, p.both...)
+	}
+}
+
+func (p *privacy) purge(tag string) {
+	if p.both == nil {
+		p.r.responses.PurgeTag(tag)
+		return
+	}
+	for _, in := range p.both {
+		if in.rig == p.r {
+			if got, err := (Caches{Stores: in.set}).Purge(Purge{Tag: tag}); err != nil || got.Untold {
+				p.Fatal(got, err)
+			}
+		}
+	}
+	p.heard()
+}
+
 type tally map[string]int
 
 type privacy struct {
 	*testing.T
-	rng  *rand.Rand
-	seed uint64
-	conf Config
-	r    *rig
-	log  []*made
-	seen tally
+	rng   *rand.Rand
+	seed  uint64
+	steps int
+	redis string      // of two instances
+	both  []*instance // by turns r
+	conf  Config
+	r     *rig
+	log   []*made
+	seen  tally
 }
 
 func (p *privacy) pick(list ...string) string { return list[p.rng.IntN(len(list))] }
@@ -127,15 +181,28 @@ func (p *privacy) run() {
 	if p.one(3) {
 		p.conf.StaleIfError, p.conf.StaleWhileRevalidate = 4*time.Second, 3*time.Second
 	}
-	p.r = newRig(p.T, p.conf)
-	for range 400 {
-		p.r.advance(time.Duration(p.rng.IntN(5)) * time.Second)
+	if p.redis == "" {
+		p.r = newRig(p.T, p.conf)
+	} else {
+		p.conf.Name = fmt.Sprint(p.seed) // in Redis too, each for itself
+		a, b := pair(p.T, p.conf, p.redis)
+		p.both = []*instance{a, b}
+	}
+	clock := p.r
+	for range p.steps {
+		if p.both != nil {
+			clock, p.r = p.both[0].rig, p.both[p.rng.IntN(2)].rig
+			if p.one(3) { // otherwise Redis is still being written to
+				p.written()
+			}
+		}
+		clock.advance(time.Duration(p.rng.IntN(5)) * time.Second)
 		switch p.rng.IntN(40) {
 		case 0:
 			p.change()
 		case 1:
 			tag := p.pick("t1", "t2")
-			p.r.responses.PurgeTag(tag)
+			p.purge(tag)
 			p.forget(func(m *made) bool { return m.tag == tag })
 		default:
 			p.exchange()
@@ -153,6 +220,7 @@ func (p *privacy) forget(which func(*made) bool) {
 func (p *privacy) change() {
 	path, other := p.pick("/a", "/b"), p.pick("/a", "/b")
 	p.r.do(request("POST "+path), says(201, "", "Location: "+other))
+	p.heard()
 	p.forget(func(m *made) bool { return m.resource == path || m.resource == other })
 }
 
@@ -165,11 +233,11 @@ func (p *privacy) answer(who string) origin {
 		h := &x.Request.Header
 		if tag := h.Get("If-None-Match"); tag != "" && p.one(2) {
 			n, _ := strconv.Atoi(strings.Trim(tag, `"`))
-			p.log[n].at = p.r.time()
+			p.log[n].at = p.r.now()
 			p.seen["confirmed"]++
 			return says(304, "")(x)
 		}
-		m := &made{who: who, resource: x.Request.Path, at: p.r.time(), cookie: p.one(8), tag: p.pick("", "t1", "t2")}
+		m := &made{who: who, resource: x.Request.Path, at: p.r.now(), cookie: p.one(8), tag: p.pick("", "t1", "t2")}
 		m.control = p.some("public", "private", "no-store", "must-revalidate", "no-cache", "proxy-revalidate",
 			"stale-while-revalidate=7", "stale-if-error=7", `private="set-cookie"`, `no-cache="x-secret"`)
 		if !p.one(3) {
@@ -259,7 +327,7 @@ func (p *privacy) check(x *exchange.Exchange, asked *exchange.Fields, m *made, n
 		p.Fatalf("seed %d: answer %d %+v for %q: %s (%s)", p.seed, n, *m, who, fmt.Sprintf(format, args...), x.CacheInfo)
 	}
 	p.seen["hit"]++
-	age, life := p.r.time().Sub(m.at), m.life()
+	age, life := p.r.now().Sub(m.at), m.life()
 	if life < 0 || p.conf.Override {
 		life = p.conf.TTL
 	}
@@ -293,6 +361,7 @@ func (p *privacy) check(x *exchange.Exchange, asked *exchange.Fields, m *made, n
 	for what, is := range map[string]bool{
 		"shared": m.who != who, "stale": age > life, "part": x.Response.Status == 206, "left out": m.has(`no-cache="x-secret"`),
 		"behind": strings.Contains(x.CacheInfo, "stale-while-revalidate"),
+		"redis":  strings.HasSuffix(x.CacheInfo, "detail=redis"), "redis and shared": strings.HasSuffix(x.CacheInfo, "detail=redis") && m.who != who,
 	} {
 		if is {
 			p.seen[what]++

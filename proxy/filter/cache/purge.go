@@ -28,6 +28,8 @@ type Stats struct {
 	Renewed  int64  `json:"renewed"` // in the background
 	Failed   int64  `json:"renewals_failed"`
 	Purged   int64  `json:"purged"`
+
+	Shared []TierStats `json:"shared,omitempty"` // during a reload there may be two
 }
 
 // Stats tells how each cache is doing, by name.
@@ -39,6 +41,7 @@ func (c Caches) Stats() []Stats {
 			Name: plain(n.Name), Entries: s.responses.Len(), Bytes: s.responses.Bytes(), MaxBytes: s.maxBytes,
 			Hits: s.responses.Hits(), Misses: s.misses.Load(), Stored: s.stored.Load(), Stale: s.stale.Load(),
 			Renewed: s.renewed.Load(), Failed: s.failed.Load(), Purged: s.purged.Load(),
+			Shared: c.tierStats(s),
 		})
 	}
 	return out
@@ -57,9 +60,9 @@ type Purge struct {
 }
 
 // Purge forgets answers, also those on their way from a service, whoever they are
-// for, and reports how many were kept. http and https are alike: which of them a
+// for, and reports how many were kept here. Instances that share the cache are told. http and https are alike: which of them a
 // client used is not always seen here.
-func (c Caches) Purge(p Purge) (int, error) {
+func (c Caches) Purge(p Purge) (Purged, error) {
 	given := 0
 	for _, has := range []bool{p.URL != "", p.Prefix != "", p.Tag != "", p.All} {
 		if has {
@@ -67,19 +70,21 @@ func (c Caches) Purge(p Purge) (int, error) {
 		}
 	}
 	if given != 1 {
-		return 0, fmt.Errorf("cache: want exactly one of url, prefix, tag and all, found %d", given)
+		return Purged{}, fmt.Errorf("cache: want exactly one of url, prefix, tag and all, found %d", given)
 	}
 	u, err := c.target(p.URL + p.Prefix)
 	if err != nil {
-		return 0, err
+		return Purged{}, err
 	}
-	total, known := 0, false
+	var out Purged
+	known, wait := false, waits{}
 	for _, n := range store.All[*shared](c.Stores) {
 		if p.Cache != "" && p.Cache != plain(n.Name) {
 			continue
 		}
 		known = true
 		s, gone := n.Value, 0
+		wait.tell(c.tiers(s), p, u, s.ignore)
 		switch {
 		case p.Tag != "":
 			gone = s.responses.PurgeTag(p.Tag)
@@ -88,22 +93,20 @@ func (c Caches) Purge(p Purge) (int, error) {
 		case p.Prefix != "":
 			gone = s.responses.Purge(u.begins)
 		case u.authority == "":
-			u := u
-			u.query = thinned(u.query, s.ignore)
-			gone = s.responses.Purge(u.is)
+			gone = s.responses.Purge(u.thinned(s.ignore).is)
 		default:
-			for _, scheme := range []string{"http", "https"} {
-				key := appendTarget(nil, scheme, u.authority, u.path)
-				gone += s.responses.Invalidate(appendPart(key, thinned(u.query, s.ignore)))
+			for _, key := range u.thinned(s.ignore).keys() {
+				gone += s.responses.Invalidate(key)
 			}
 		}
 		s.purged.Add(int64(gone))
-		total += gone
+		out.Here += gone
 	}
 	if p.Cache != "" && !known {
-		return 0, fmt.Errorf("cache: there is no cache %q; GET /cache lists them", p.Cache)
+		return Purged{}, fmt.Errorf("cache: there is no cache %q; GET /cache lists them", p.Cache)
 	}
-	return total, nil
+	out.Untold = !wait.heard()
+	return out, nil
 }
 
 // target is a URL as keys spell it.

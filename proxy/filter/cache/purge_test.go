@@ -57,8 +57,8 @@ func TestPurge(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", c.purge), func(t *testing.T) {
 			named, route, all := stocked(t)
 			n, err := all.Purge(c.purge)
-			if left := named.responses.Len() + route.responses.Len(); err != nil || n != c.gone || left != 5-c.gone {
-				t.Errorf("%d purged, %d left of 5, %v; want %d gone", n, left, err, c.gone)
+			if left := named.responses.Len() + route.responses.Len(); err != nil || n.Here != c.gone || n.Untold || left != 5-c.gone {
+				t.Errorf("%+v purged, %d left of 5, %v; want %d gone", n, left, err, c.gone)
 			}
 			if got := named.purged.Load() + route.purged.Load(); got != int64(c.gone) {
 				t.Errorf("%d counted", got)
@@ -74,7 +74,7 @@ func TestWrongPurgesAreRefused(t *testing.T) {
 		{URL: "//a/b"}, {URL: "https://a/b#c"}, {URL: "https://a/%zz"}, {Tag: "a", Cache: "name:none"},
 	} {
 		if n, err := all.Purge(p); err == nil {
-			t.Errorf("%+v: %d purged", p, n)
+			t.Errorf("%+v: %+v purged", p, n)
 		} else if !strings.HasPrefix(err.Error(), "cache: ") {
 			t.Errorf("%+v: %v", p, err)
 		}

@@ -127,7 +127,7 @@ func (f *cache) answered(x *exchange.Exchange, v *visit) {
 	a, user, why := f.storable(x, v, now)
 	if a == nil {
 		if v.held != nil && v.store && (status < 300 || status == http.StatusNotFound || status == http.StatusGone) {
-			f.responses.Remove(v.held) // the service says something else now
+			f.drop(v) // the service says something else now
 		}
 		if v.held != nil && x.Request.Method == http.MethodHead && status == http.StatusOK {
 			f.compared(x, v, now)
