@@ -18,6 +18,7 @@ func (s *Server) apiRoutes() http.Handler {
 	mux.HandleFunc("GET /cache", s.caches)
 	mux.HandleFunc("POST /cache/purge", s.purge)
 	mux.HandleFunc("DELETE /cache/purge", s.purge)
+	mux.HandleFunc("POST /jwt/deny", s.denyToken)
 	mux.HandleFunc("POST /drain", s.beginDrain)
 	mux.HandleFunc("POST /reload", s.runReload)
 	mux.HandleFunc("GET /.well-known/jwks.json", s.keys)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"crypto/x509"
 	"net/http"
 	"net/netip"
@@ -49,5 +50,6 @@ type Sources struct {
 	Reload      func() error
 	Metrics     http.Handler
 	Caches      Caches
-	Keys        func() []byte // a JWK Set (RFC 7517)
+	Deny        func(context.Context, Denial) (lists int, err error) // withdraws a token in every list in Redis
+	Keys        func() []byte                                        // a JWK Set (RFC 7517)
 }

@@ -139,7 +139,7 @@ func (g *Ingress) sources() admin.Sources {
 			}
 			return compose.Explain(g.live.Acquire(), in, r)
 		},
-		Caches: compose.Caches(g.stores),
+		Caches: compose.Caches(g.stores), Deny: compose.Deny(g.stores),
 		Drain:  g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
 }
 

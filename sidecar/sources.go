@@ -17,7 +17,7 @@ func (c *Sidecar) sources() admin.Sources {
 			}
 			return compose.Explain(c.out.Acquire(), compose.Entrance{Listener: outboundListener, Path: compose.PathMode(c.cfg.Path)}, r)
 		},
-		Caches: compose.Caches(c.stores),
+		Caches: compose.Caches(c.stores), Deny: compose.Deny(c.stores),
 		Drain:  c.Drain, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
 }
 

@@ -164,7 +164,7 @@ func TestWithdrawnTokensAreRefusedAsSoonAsTheFileSaysSo(t *testing.T) {
 	}
 	write("# withdrawn\nearly # stolen\n")
 	f := newFilter(t, Config{Keys: []Key{{Secret: secret}}, Deny: &Deny{File: file}})
-	list := f.denials.(*denyFile)
+	list := f.denials[0].Denials.(*denyFile)
 	_ = list.Close() // the test polls itself
 	list.cancel, list.done = func() {}, make(chan struct{})
 	close(list.done)

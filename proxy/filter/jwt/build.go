@@ -109,12 +109,9 @@ func (f *Filter) lease(c *Config, env *filter.Env, log *slog.Logger) error {
 		}
 	}
 	if c.Deny != nil {
-		path := c.Deny.File
-		list, err := store.Use(env.Store, "jwt-deny/"+path, "", func() (*denyFile, error) { return newDenyFile(path, log) })
-		if err != nil {
-			return filter.Errorf("deny.file", "%s", err)
+		if err := f.leaseDenials(c.Deny, env, log); err != nil {
+			return err
 		}
-		f.denials = list
 	}
 	all, err := fingerprint(c, prints)
 	if err != nil {
@@ -123,6 +120,38 @@ func (f *Filter) lease(c *Config, env *filter.Env, log *slog.Logger) error {
 	f.cache, err = store.Use(env.Store, "jwt-tokens/"+all[:16], all, func() (*cache, error) { return newCache(c.CacheSize), nil })
 	return err
 }
+
+func (f *Filter) leaseDenials(c *Deny, env *filter.Env, log *slog.Logger) error {
+	if c.File != "" {
+		list, err := store.Use(env.Store, "jwt-deny/"+c.File, "", func() (*denyFile, error) { return newDenyFile(c.File, log) })
+		if err != nil {
+			return filter.Errorf("deny.file", "%s", err)
+		}
+		f.denials = append(f.denials, denials{Denials: list})
+	}
+	if c.Redis == "" {
+		return nil
+	}
+	redis, err := env.Redis(c.Redis)
+	if err != nil {
+		return filter.Errorf("deny.redis", "%s", err)
+	}
+	list, err := store.Use(env.Store, DenyStore+c.Redis+"/"+c.Key, fmt.Sprintf("%p/%s", redis, c.Every), func() (*RedisDenials, error) {
+		return newRedisDenials(redis, c.Key, c.Every, log), nil
+	})
+	if err != nil {
+		return filter.Errorf("deny.redis", "%s", err)
+	}
+	d := denials{Denials: list}
+	if c.OnStoreError == "closed" {
+		d.maxStale = c.MaxStale
+	}
+	f.denials = append(f.denials, d)
+	return nil
+}
+
+// DenyStore begins the names of deny lists in Redis in the store.
+const DenyStore = "jwt-deny-redis/"
 
 // fingerprint is a hash of settings and further bytes; it gives away neither.
 func fingerprint(settings any, more []byte) (string, error) {

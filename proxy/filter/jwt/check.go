@@ -34,11 +34,29 @@ func (c *Config) check() error {
 	if j.Refresh < 0 || j.MinRefresh < 0 || j.Timeout < 0 || j.MaxStale < 0 || j.MaxBytes < 0 {
 		return filter.Errorf("jwks", "durations and sizes must be positive")
 	}
+	if err := c.Deny.check(); err != nil {
+		return err
+	}
 	if len(c.Issuers) == 0 {
 		one := c.trusted()[0]
 		return one.check("")
 	}
 	return c.checkIssuers()
+}
+
+func (d *Deny) check() error {
+	switch {
+	case d == nil:
+		return nil
+	case d.File == "" && d.Redis == "":
+		return filter.Errorf("deny", "names no list: want file or redis, or both")
+	case d.Redis != "" && d.OnStoreError == "":
+		return filter.Errorf("deny.on_store_error", "missing: say what happens while Redis cannot be asked for what is new. "+
+			"closed refuses every token with 503 after max_stale, open goes by what is known")
+	case d.Redis == "" && d.OnStoreError != "":
+		return filter.Errorf("deny.on_store_error", "found %q, but there is no list in Redis: say redis, or leave it out", d.OnStoreError)
+	}
+	return nil
 }
 
 // checkIssuers refuses whatever would leave two entries to judge one token.

@@ -48,7 +48,12 @@ type Issuer struct {
 
 // Deny is where withdrawn tokens are listed.
 type Deny struct {
-	File string `yaml:"file" required:"true" doc:"one jti per line, and after it, if wanted, the time from which the line no longer counts; # begins a comment. Read again when it changes" example:"/etc/lintel/denied.txt"`
+	File         string        `yaml:"file" doc:"one jti per line, and after it, if wanted, the time from which the line no longer counts; # begins a comment. Read again when it changes" example:"/etc/lintel/denied.txt"`
+	Redis        string        `yaml:"redis" doc:"name of a section under redis: a list that all processes follow, filled by lintel jwt deny or XADD" example:"default"`
+	Key          string        `yaml:"key" default:"jwt-denied" doc:"the stream's key, after redis.<name>.prefix"`
+	Every        time.Duration `yaml:"every" default:"1s" min:"100ms" max:"1m" doc:"how often the list in Redis is asked for what is new: a withdrawn token passes no longer than this and one command's time"`
+	OnStoreError string        `yaml:"on_store_error" enum:"open,closed" doc:"while Redis cannot say what is new. open: what is known counts; closed: after max_stale every token is refused with 503. Must be said with redis"`
+	MaxStale     time.Duration `yaml:"max_stale" default:"10s" min:"1s" max:"24h" doc:"with on_store_error closed: how long what is known counts without news; at start nothing is known"`
 }
 
 // Key is one source of keys: exactly one of File, PublicKey, Secret and JWKSURL.
@@ -98,6 +103,13 @@ func (c *Config) defaults() {
 	set(&c.JWKS.Timeout, 5*time.Second)
 	set(&c.JWKS.MaxStale, 24*time.Hour)
 	set(&c.JWKS.MaxBytes, 256<<10)
+	if c.Deny != nil {
+		d := *c.Deny
+		c.Deny = &d
+		set(&d.Key, "jwt-denied")
+		set(&d.Every, time.Second)
+		set(&d.MaxStale, 10*time.Second)
+	}
 	set(&c.Confirmation, "check")
 	c.Identity.defaults()
 	c.Issuers = slices.Clone(c.Issuers)

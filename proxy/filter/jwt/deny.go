@@ -12,19 +12,30 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
 )
 
 // Denials says which tokens were withdrawn before they expire. It is asked for
 // every request and answers from memory: one that is kept elsewhere follows it.
 type Denials interface {
 	Denied(issuer, jti string, now time.Time) bool
+	// Read is when the list was last known to be complete: zero when it never was.
+	Read() time.Time
 }
 
 const (
 	denyEvery   = 2 * time.Second // how often the file is looked at
 	maxDenyFile = 32 << 20        // bytes
 	maxJTI      = 256             // bytes
+	maxIssuer   = 1024            // bytes
 )
+
+// denials is a list and what becomes of tokens while it is not known.
+type denials struct {
+	Denials
+	maxStale time.Duration // refused when it was not known for so long; 0: they pass
+}
 
 // denyFile is a list in a file, followed by one goroutine. It lives in the
 // store and survives reloads.
@@ -67,6 +78,10 @@ func (d *denyFile) Denied(_, jti string, now time.Time) bool {
 	until, listed := (*d.list.Load())[jti]
 	return listed && (until.IsZero() || now.Before(until))
 }
+
+// Read implements Denials. A file that cannot be read leaves the list as it is,
+// and that is what counts then.
+func (d *denyFile) Read() time.Time { return time.Now() }
 
 func (d *denyFile) follow(ctx context.Context) {
 	defer close(d.done)
@@ -168,12 +183,24 @@ func parseDenied(data []byte) (map[string]time.Time, error) {
 }
 
 // withdrawn checks on every request, also for a token that was verified before.
-func (f *Filter) withdrawn(good *verified) *refusal {
+func (f *Filter) withdrawn(x *exchange.Exchange, good *verified) *refusal {
 	if good.jti == "" {
 		return badToken("claim jti is missing", nil)
 	}
-	if f.denials.Denied(good.identity.Issuer, good.jti, f.now()) {
-		return &refusal{status: http.StatusUnauthorized, code: "token-denied", oauth: "invalid_token", text: "the token was withdrawn"}
+	now := f.now()
+	for i := range f.denials {
+		d := &f.denials[i]
+		if d.Denied(good.identity.Issuer, good.jti, now) {
+			return &refusal{status: http.StatusUnauthorized, code: "token-denied", oauth: "invalid_token", text: "the token was withdrawn"}
+		}
+		if x.Shadow && d.Read().IsZero() {
+			x.NotAsked("the deny list in Redis") // explain without a running Lintel
+			continue
+		}
+		if d.maxStale > 0 && time.Since(d.Read()) > d.maxStale {
+			return &refusal{status: http.StatusServiceUnavailable, code: "denials-unknown", retry: d.maxStale,
+				text: "whether the token was withdrawn cannot be found out"}
+		}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type Filter struct {
 	anonymous bool
 	realm     string
 	scopeList string
-	denials   Denials       // nil: no token is withdrawn
+	denials   []denials     // none: no token is withdrawn
 	claimed   *firewall.Set // names of claims_to_headers; nil when none
 	known     *consumer.Directory
 }
@@ -39,8 +39,8 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if ref == nil && good.bound != nil {
 		ref = proven(x, good.bound)
 	}
-	if ref == nil && f.denials != nil {
-		ref = f.withdrawn(good)
+	if ref == nil && len(f.denials) > 0 {
+		ref = f.withdrawn(x, good)
 	}
 	if ref != nil {
 		return filter.Refuse(f.fault(ref))
