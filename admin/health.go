@@ -31,14 +31,22 @@ func Health(ctx context.Context, addr string) error {
 	if err := json.NewDecoder(io.LimitReader(resp.Body, bodyBytes)).Decode(&body); err != nil || body.Status == "" {
 		return fmt.Errorf("admin: %s answered %s, which is not Lintel's readiness", addr, resp.Status)
 	}
+	if why := Unready(body.Checks); why != nil {
+		return fmt.Errorf("admin: %s: %w", body.Status, why)
+	}
+	return errors.New("admin: " + body.Status)
+}
+
+// Unready says which required checks fail; nil when none does.
+func Unready(checks []Check) error {
 	var why []string
-	for _, c := range body.Checks {
+	for _, c := range checks {
 		if c.Required && !c.OK {
 			why = append(why, strings.TrimSuffix(c.Name+": "+c.Detail, ": "))
 		}
 	}
 	if len(why) == 0 {
-		return errors.New("admin: " + body.Status)
+		return nil
 	}
-	return fmt.Errorf("admin: %s: %s", body.Status, strings.Join(why, "; "))
+	return errors.New(strings.Join(why, "; "))
 }

@@ -12,10 +12,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/sidecar/child"
 )
 
 // Exit codes: 0 all is well; 1 it ran and failed; 2 the command line or the
-// configuration is wrong.
+// configuration is wrong. A sidecar that started an app ends with the app's.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -31,6 +32,13 @@ func main() {
 	err := root.ExecuteContext(context.Background())
 	if err == nil {
 		return
+	}
+	var app *child.Exit
+	if errors.As(err, &app) {
+		if app.Err != nil {
+			fmt.Fprintln(os.Stderr, "lintel:", err)
+		}
+		os.Exit(app.Code)
 	}
 	var errs config.Errors
 	if errors.As(err, &errs) {
