@@ -300,6 +300,9 @@ func (g *Ingress) shutdown(handedOver bool) error {
 		g.admin.Close() // who asks is to be answered by the new one
 	} else {
 		g.log.Info("ingress: draining", "delay", s.Delay, "drain", s.Drain)
+		for _, e := range g.servers {
+			e.server.Leaving() // whoever comes back does so to another instance, once the load balancer has noticed
+		}
 		time.Sleep(s.Delay)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
