@@ -32,6 +32,8 @@ func (c *Sidecar) startApp() error {
 		return fmt.Errorf("sidecar: %w", err)
 	}
 	c.app = app
+	stop := child.Reap(app.PID())
+	c.working.Go(func() { <-app.Done(); stop() })
 	c.log.Info("sidecar: app started", "pid", app.PID(), "program", cmd.Args[0])
 	return nil
 }
@@ -76,18 +78,13 @@ func (c *Sidecar) shutdown(why ending) error {
 	case handedOver:
 		c.log.Info("sidecar: a new process has taken over, draining", "drain", s.Drain)
 		c.admin.Close() // who asks is to be answered by the new one
-		if c.registered != nil {
-			c.registered.HandOver()
-			c.registered = nil
-		}
+		c.handOver()
 	case appEnded:
 		c.log.Info("sidecar: the app has ended", "code", c.app.Code())
 	default:
 		c.log.Info("sidecar: draining", "delay", s.Delay, "drain", s.Drain)
-		if c.registered != nil {
-			if err := c.registered.Drain(ctx); err != nil {
-				c.log.Warn("sidecar: others may still call this instance", "error", err)
-			}
+		if err := c.leave(ctx); err != nil {
+			c.log.Warn("sidecar: others may still call this instance", "error", err)
 		}
 		time.Sleep(s.Delay)
 	}
@@ -111,6 +108,26 @@ func (c *Sidecar) shutdown(why ending) error {
 	}
 	c.log.Info("sidecar: stopped; nothing was cut")
 	return nil
+}
+
+// handOver leaves the place in the catalog to the process that has taken over.
+func (c *Sidecar) handOver() {
+	c.leaving.Lock()
+	defer c.leaving.Unlock()
+	if c.registered != nil {
+		c.registered.HandOver()
+		c.registered = nil
+	}
+}
+
+// leave takes this instance out of service in the catalog.
+func (c *Sidecar) leave(ctx context.Context) error {
+	c.leaving.Lock()
+	defer c.leaving.Unlock()
+	if c.registered == nil {
+		return nil
+	}
+	return c.registered.Drain(ctx)
 }
 
 // closeDoors lets the exchanges of listeners finish until ctx ends, and reports

@@ -61,6 +61,7 @@ type Sidecar struct {
 	doors      []*door
 	admin      *compose.Admin
 	registered discovery.Registered
+	leaving    sync.Mutex // one at a time takes it out of the catalog
 	app        *child.Child
 	probe      *probe
 	background context.CancelFunc

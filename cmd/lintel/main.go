@@ -64,7 +64,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
-	root.AddCommand(newIngress(), newSidecar(), newDemo(), newValidate(), newExplain(), newSchema(), newCache(), newHealth(), newKey(), newVersion())
+	root.AddCommand(newIngress(), newSidecar(), newDemo(), newValidate(), newExplain(), newSchema(), newCache(), newHealth(), newDrain(), newKey(), newVersion())
 	return root
 }
 

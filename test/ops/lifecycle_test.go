@@ -3,6 +3,7 @@ package ops_test
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -220,4 +221,38 @@ func TestServiceManagerIsTold(t *testing.T) {
 		t.Errorf("exit code %d, want 5", code)
 	}
 	awaitText(t, heard, "STOPPING=1")
+}
+
+func TestLeaveGoesOnServing(t *testing.T) {
+	t.Parallel()
+	consul := kit.StartConsul(t)
+	c := kit.StartChain(t, kit.ChainOptions{Consul: consul})
+	kit.Eventually(t, time.Minute, "Consul has it passing", func() error {
+		if got, err := consulSees(consul, "orders"); got != "passing" {
+			return fmt.Errorf("%s, %v", got, err)
+		}
+		return nil
+	})
+	code, out, errs := run(t, nil, "drain", "--leave", "--address", c.Orders.Admin)
+	if code != 0 || out != "left\n" {
+		t.Fatalf("exit code %d, %s%s", code, out, errs)
+	}
+	if got, err := consulSees(consul, "orders"); got != "draining" {
+		t.Errorf("Consul has it %s, %v", got, err)
+	}
+	if r := mustReady(t, c.Orders.Admin); r.Code != 503 {
+		t.Errorf("readyz: %d", r.Code)
+	}
+	if status, _, err := c.Orders.App.Ask(t.Context(), "inventory", "/x", http.Header{}); err != nil || status != 200 {
+		t.Errorf("the app's own call: %d, %v", status, err)
+	}
+	if code, out, errs := run(t, nil, "drain", "--address", c.Orders.Admin); code != 0 {
+		t.Errorf("drain: exit code %d, %s%s", code, out, errs)
+	}
+	if code := c.Orders.Process.Wait(time.Minute); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if code, _, errs := run(t, nil, "drain", "--address", c.Orders.Admin); code != 1 || !strings.Contains(errs, "is Lintel running") {
+		t.Errorf("of one that has ended: exit code %d, %s", code, errs)
+	}
 }
