@@ -25,6 +25,7 @@ test: tools ## everything CI checks
 	go vet ./...
 	go test -race -tags $(TAGS) -timeout 15m $$(go list ./... | grep -v '/lintel/test/')
 	go test -run 'Alloc' ./proxy/http1 ./ingress ./tracing ./mtls/txntoken ./proxy/store ./proxy/filter/ratelimit # what the race detector hides
+	cd test/tools/manifests && go test ./... # deploy/kubernetes and deploy/nomad against the types of their APIs
 	go test -race -tags $(TAGS) -timeout 15m -p 1 ./test/... # whole systems, one after the other
 
 race: ## unit tests only, quickly, again and again: make race PKG=./proxy/...
@@ -59,6 +60,7 @@ soak: tools ## clients that do all sorts of things for SOAK, then the whole-syst
 	  while [ $$SECONDS -lt $$end ]; do go test -race -tags $(TAGS) -count 1 -timeout 20m ./test/...; done
 
 tools: $(CONSUL) $(PEBBLE) ## the real Consul, an ACME server and a check for the real Redis, which tests need
+	@command -v systemd-analyze >/dev/null || { echo "systemd-analyze is missing: it checks deploy/systemd. Debian, Ubuntu: apt-get install systemd" >&2; exit 1; }
 	@command -v redis-server >/dev/null || { echo "redis-server is missing: tests run on a real one. Debian, Ubuntu: apt-get install redis-server" >&2; exit 1; }
 
 $(CONSUL):

@@ -20,6 +20,24 @@ func (s *Server) beginDrain(w http.ResponseWriter, r *http.Request) {
 	}{"draining"})
 }
 
+// leave makes the process unready and has it leave the catalog, while it goes on
+// serving. It answers once nobody is sent here any more.
+func (s *Server) leave(w http.ResponseWriter, r *http.Request) {
+	if s.src.Leave == nil {
+		absent(w, "leave")
+		return
+	}
+	s.draining.Store(true)
+	s.log.Info("leave asked for through the admin API", "from", r.RemoteAddr)
+	if err := s.src.Leave(r.Context()); err != nil {
+		problem(w, http.StatusBadGateway, "leave-incomplete", "Others may still call this instance. "+err.Error())
+		return
+	}
+	s.answer(w, r, http.StatusOK, struct {
+		Status string `json:"status"`
+	}{"left"})
+}
+
 // runReload reads the configuration again, one request at a time.
 func (s *Server) runReload(w http.ResponseWriter, r *http.Request) {
 	if s.src.Reload == nil {

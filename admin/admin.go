@@ -18,6 +18,8 @@ type Config struct {
 	Probes           string   // host:port of /livez, /readyz and /metrics alone; "" or "off" switches it off
 	AllowNonLoopback bool     // let Address be reachable from elsewhere: it can drain and reload, and has no login
 	Hosts            []string // further names the API may be called by
+
+	Listen func(ctx context.Context, address string) (net.Listener, error) // how to listen; nil: by TCP
 }
 
 // Limits of both servers. The API answers small questions.
@@ -106,7 +108,7 @@ func (s *Server) Start(ctx context.Context) error {
 		if e.endpoint == nil {
 			continue
 		}
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", e.address)
+		l, err := s.listen(ctx, e.address)
 		if err != nil {
 			if s.api != nil && s.api.listener != nil {
 				s.api.http.Close()
@@ -123,6 +125,13 @@ func (s *Server) Start(ctx context.Context) error {
 		}()
 	}
 	return nil
+}
+
+func (s *Server) listen(ctx context.Context, address string) (net.Listener, error) {
+	if s.cfg.Listen != nil {
+		return s.cfg.Listen(ctx, address)
+	}
+	return new(net.ListenConfig).Listen(ctx, "tcp", address)
 }
 
 // Addr is where the API listens, nil when it does not.

@@ -20,6 +20,7 @@ func (s *Server) apiRoutes() http.Handler {
 	mux.HandleFunc("DELETE /cache/purge", s.purge)
 	mux.HandleFunc("POST /jwt/deny", s.denyToken)
 	mux.HandleFunc("POST /drain", s.beginDrain)
+	mux.HandleFunc("POST /leave", s.leave)
 	mux.HandleFunc("POST /reload", s.runReload)
 	mux.HandleFunc("GET /.well-known/jwks.json", s.keys)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

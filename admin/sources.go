@@ -46,7 +46,8 @@ type Sources struct {
 	Services    func() any
 	Connections func() any
 	Explain     func(ExplainRequest) (any, error)
-	Drain       func() // begins the drain and returns
+	Drain       func()                      // begins the drain and returns
+	Leave       func(context.Context) error // leaves the catalog, and returns when no one is sent here any more
 	Reload      func() error
 	Metrics     http.Handler
 	Caches      Caches

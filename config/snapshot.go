@@ -378,4 +378,5 @@ type Admin struct {
 type Shutdown struct {
 	Delay time.Duration `yaml:"delay" default:"0s" doc:"Not ready but still accepting, so that load balancers notice."`
 	Drain time.Duration `yaml:"drain" default:"30s" doc:"Longest wait for exchanges in flight."`
+	App   time.Duration `yaml:"app" default:"10s" min:"0s" doc:"Longest wait for the app that a sidecar has started to end after its SIGTERM; it is killed then."`
 }

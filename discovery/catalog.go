@@ -120,6 +120,8 @@ func (g *catalogRegistration) Drain(context.Context) error {
 	return nil
 }
 
+func (g *catalogRegistration) HandOver() {}
+
 func (g *catalogRegistration) Deregister(context.Context) error {
 	g.catalog.change(func() {
 		if g.catalog.instances[g.instance.r.ID] == g.instance { // not one that took its place

@@ -254,6 +254,9 @@ func (g *consulRegistration) Deregister(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// HandOver leaves the instance to a new process.
+func (g *consulRegistration) HandOver() { g.end() }
+
 func (g *consulRegistration) end() {
 	g.stop()
 	g.done.Wait()

@@ -24,6 +24,9 @@ type Registered interface {
 	// lists it, or with an error when ctx or the registration's
 	// PropagationWait ended first. Finish what is in flight after it.
 	Drain(ctx context.Context) error
+	// HandOver stops keeping it up and leaves it in place: a new process of the
+	// same ID does that now. Nothing else may be called afterwards.
+	HandOver()
 	// Deregister removes it for good.
 	Deregister(ctx context.Context) error
 }

@@ -33,6 +33,9 @@ type Options struct {
 	Identity *compose.Identity  // opened already (the demo's); nil: as the snapshot says
 	Catalog  *discovery.Catalog // the demo's; nil: as the snapshot says
 	Reload   <-chan struct{}    // SIGHUP; may be nil
+
+	Listen     listen.Opener   // how listeners open; nil: listen.Open
+	HandedOver <-chan struct{} // a new process has our listeners; may be nil
 }
 
 // Ingress is a running gateway.
@@ -93,7 +96,7 @@ func Start(ctx context.Context, o Options) (g *Ingress, err error) {
 		g.log.Warn("ingress: " + w)
 	}
 	g.awaitDiscovery(ctx, s.Discovery.Wait)
-	if g.admin, err = compose.StartAdmin(ctx, s.Admin, g.sources(), o.Log); err != nil {
+	if g.admin, err = compose.StartAdmin(ctx, s.Admin, o.Listen, g.sources(), o.Log); err != nil {
 		return g, err
 	}
 	if err = g.listen(ctx, s); err != nil {
@@ -140,7 +143,7 @@ func (g *Ingress) sources() admin.Sources {
 			return compose.Explain(g.live.Acquire(), in, r)
 		},
 		Caches: compose.Caches(g.stores), Deny: compose.Deny(g.stores),
-		Drain:  g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
+		Drain:  g.Drain, Leave: func(context.Context) error { return nil }, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
 }
 
 // awaitDiscovery waits until something is known about every service. When the
@@ -202,7 +205,7 @@ func (g *Ingress) open(ctx context.Context, e *edge, l config.Listener) error {
 	if e.server, err = compose.NewServer(cfg, p, g.log); err != nil {
 		return err
 	}
-	e.listener, err = listen.Open(l.Address)
+	e.listener, err = g.opts.Listen.Open(l.Address)
 	return err
 }
 
@@ -252,12 +255,15 @@ func (g *Ingress) Missing() []string {
 // AdminAddr is where the admin API listens, "" when it is off.
 func (g *Ingress) AdminAddr() string { return g.admin.Addr() }
 
+// Ready says why it is not ready, nil when it is.
+func (g *Ingress) Ready() error { return admin.Unready(g.watched.Checks()) }
+
 // Drain asks Run to end as SIGTERM does.
 func (g *Ingress) Drain() { g.drainOnce.Do(func() { close(g.drainNow) }) }
 
 // Run serves until ctx ends or a drain is asked for, then drains: not ready,
 // a pause for load balancers, no new connections, exchanges in flight finish,
-// bounded.
+// bounded. When a new process has taken over there is nothing to tell anybody.
 func (g *Ingress) Run(ctx context.Context) error {
 	follow, stop := context.WithCancel(ctx)
 	var following sync.WaitGroup
@@ -267,10 +273,13 @@ func (g *Ingress) Run(ctx context.Context) error {
 			following.Go(func() { e.tls.Run(follow) })
 		}
 	}
+	handedOver := false
 	for running := true; running; {
 		select {
 		case <-ctx.Done():
 			running = false
+		case <-g.opts.HandedOver:
+			running, handedOver = false, true
 		case <-g.drainNow:
 			running = false
 		case <-g.opts.Reload:
@@ -284,14 +293,22 @@ func (g *Ingress) Run(ctx context.Context) error {
 	}
 	stop()
 	following.Wait()
-	return g.shutdown()
+	return g.shutdown(handedOver)
 }
 
-func (g *Ingress) shutdown() error {
+func (g *Ingress) shutdown(handedOver bool) error {
 	s := g.reloader.Current().Shutdown
 	g.admin.Draining()
-	g.log.Info("ingress: draining", "delay", s.Delay, "drain", s.Drain)
-	time.Sleep(s.Delay)
+	if handedOver {
+		g.log.Info("ingress: a new process has taken over, draining", "drain", s.Drain)
+		g.admin.Close() // who asks is to be answered by the new one
+	} else {
+		g.log.Info("ingress: draining", "delay", s.Delay, "drain", s.Drain)
+		for _, e := range g.servers {
+			e.server.Leaving() // whoever comes back does so to another instance, once the load balancer has noticed
+		}
+		time.Sleep(s.Delay)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
 	defer cancel()
 	cut := g.release(ctx)

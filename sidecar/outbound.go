@@ -89,7 +89,10 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 	return t, err
 }
 
-const outboundListener = "outbound"
+const (
+	meshListener     = "mesh"
+	outboundListener = "outbound"
+)
 
 func upstreamListener(i int) string { return fmt.Sprintf("upstream-%d", i) }
 

@@ -46,7 +46,7 @@ func (c *Sidecar) registration() (discovery.Registration, error) {
 	}
 	advertised := c.cfg.Advertise
 	if advertised == "" {
-		advertised = c.Addr("mesh")
+		advertised = c.Addr(meshListener)
 	}
 	meshHost, meshPort, err := hostPort(advertised)
 	if err != nil {

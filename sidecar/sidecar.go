@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"lintel.dev/lintel/proxy/listen"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/store"
+	"lintel.dev/lintel/sidecar/child"
 	"lintel.dev/lintel/tracing"
 )
 
@@ -34,6 +36,11 @@ type Options struct {
 	Identity *compose.Identity  // opened already (the demo's); nil: as the snapshot says
 	Catalog  *discovery.Catalog // the demo's; nil: as the snapshot says
 	Reload   <-chan struct{}    // SIGHUP; may be nil
+
+	App        *child.Command   // started when calls can be taken, ended in order; nil: it runs by itself
+	Signals    <-chan os.Signal // passed on to App; may be nil
+	Listen     listen.Opener    // how listeners open; nil: listen.Open
+	HandedOver <-chan struct{}  // a new process has our listeners and place in the catalog; may be nil
 }
 
 // Sidecar is a running sidecar.
@@ -54,6 +61,8 @@ type Sidecar struct {
 	doors      []*door
 	admin      *compose.Admin
 	registered discovery.Registered
+	leaving    sync.Mutex // one at a time takes it out of the catalog
+	app        *child.Child
 	probe      *probe
 	background context.CancelFunc
 	working    sync.WaitGroup
@@ -66,6 +75,7 @@ type door struct {
 	name     string
 	server   exchange.Server
 	listener net.Listener
+	closed   bool
 }
 
 // memorySize bounds the transactions in flight that the app's own calls can
@@ -118,7 +128,7 @@ func Start(ctx context.Context, o Options) (c *Sidecar, err error) {
 		c.probe = newProbe(c.cfg.App, c.cfg.Check)
 		c.working.Go(func() { c.probe.run(background) })
 	}
-	if c.admin, err = compose.StartAdmin(ctx, s.Admin, c.sources(), c.log); err != nil {
+	if c.admin, err = compose.StartAdmin(ctx, s.Admin, c.opts.Listen, c.sources(), c.log); err != nil {
 		return c, err
 	}
 	if err = c.listen(ctx); err != nil {
@@ -167,7 +177,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 // listener and the upstreams' loopback ports.
 func (c *Sidecar) listen(ctx context.Context) error {
 	if c.cfg.App != "" {
-		cfg := compose.Server("mesh", c.cfg.Limits)
+		cfg := compose.Server(meshListener, c.cfg.Limits)
 		cfg.TLS = mtls.ServerConfig(c.identity.Source, nil, mtls.Options{AllowTLS12: c.cfg.AllowTLS12})
 		cfg.H2, cfg.PeerID = true, mtls.PeerOf
 		if err := c.open(ctx, cfg, c.cfg.Mesh, tracing.Inbound, &c.in); err != nil {
@@ -219,11 +229,11 @@ func (c *Sidecar) open(ctx context.Context, cfg exchange.ServerConfig, address s
 	if err != nil {
 		return fmt.Errorf("sidecar: %s: %w", cfg.Name, err)
 	}
-	listener, err := listen.Open(address)
+	listener, err := c.opts.Listen.Open(address)
 	if err != nil {
 		return fmt.Errorf("sidecar: %s: %w", cfg.Name, err)
 	}
-	c.doors = append(c.doors, &door{cfg.Name, server, listener})
+	c.doors = append(c.doors, &door{name: cfg.Name, server: server, listener: listener})
 	return nil
 }
 
@@ -256,55 +266,44 @@ func (c *Sidecar) AdminAddr() string { return c.admin.Addr() }
 // Drain asks Run to end as SIGTERM does.
 func (c *Sidecar) Drain() { c.drainOnce.Do(func() { close(c.drainNow) }) }
 
-// Run serves until ctx ends or a drain is asked for, then drains: fail the
-// check, wait for propagation, finish, deregister.
+// Run serves until ctx ends, a drain is asked for, a new process has taken over,
+// or the app it started has ended. Then it drains. Its error is a *child.Exit
+// when an app was started and its exit code is not 0.
 func (c *Sidecar) Run(ctx context.Context) error {
 	follow, stop := context.WithCancel(ctx)
+	defer stop()
 	var following sync.WaitGroup
 	following.Go(func() { c.reloader.Follow(follow) })
-	for running := true; running; {
+	failed := c.startApp()
+	why := stopped
+	for running := failed == nil; running; {
 		select {
 		case <-ctx.Done():
 			running = false
 		case <-c.drainNow:
 			running = false
+		case <-c.opts.HandedOver:
+			running, why = false, handedOver
+		case <-c.app.Done():
+			running, why = false, appEnded
+		case sig := <-c.opts.Signals:
+			c.app.Signal(sig)
 		case <-c.opts.Reload:
 			_ = c.reloader.Reload() // logged and told by readyz; the old one keeps running
 		}
 	}
 	stop()
 	following.Wait()
-	return c.shutdown()
-}
-
-func (c *Sidecar) shutdown() error {
-	s := c.reloader.Current().Shutdown
-	c.admin.Draining()
-	c.log.Info("sidecar: draining", "delay", s.Delay, "drain", s.Drain)
-	ctx, cancel := context.WithTimeout(context.Background(), s.Delay+s.Drain)
-	defer cancel()
-	if c.registered != nil {
-		if err := c.registered.Drain(ctx); err != nil {
-			c.log.Warn("sidecar: others may still call this instance", "error", err)
-		}
+	if failed != nil {
+		c.release(ctx)
+		return failed
 	}
-	time.Sleep(s.Delay)
-	if cut := c.release(ctx); cut > 0 {
-		return fmt.Errorf("sidecar: %d exchanges were cut when shutdown.drain (%s) was over", cut, s.Drain)
-	}
-	c.log.Info("sidecar: stopped; nothing was cut")
-	return nil
+	return c.shutdown(why)
 }
 
 // release ends whatever has been started, and reports the exchanges cut.
 func (c *Sidecar) release(ctx context.Context) int {
-	cut := compose.StopServers(ctx, c.log, func(yield func(exchange.Server) bool) {
-		for _, d := range c.doors {
-			if !yield(d.server) {
-				return
-			}
-		}
-	})
+	cut := c.closeDoors(ctx, true)
 	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if c.registered != nil {

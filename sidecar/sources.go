@@ -13,12 +13,12 @@ func (c *Sidecar) sources() admin.Sources {
 		},
 		Explain: func(r admin.ExplainRequest) (any, error) {
 			if r.Peer != "" { // who proves an identity calls the app
-				return compose.Explain(c.in.Acquire(), compose.Entrance{Listener: "mesh", Path: compose.PathMode(c.cfg.Path), TLS: true}, r)
+				return compose.Explain(c.in.Acquire(), compose.Entrance{Listener: meshListener, Path: compose.PathMode(c.cfg.Path), TLS: true}, r)
 			}
 			return compose.Explain(c.out.Acquire(), compose.Entrance{Listener: outboundListener, Path: compose.PathMode(c.cfg.Path)}, r)
 		},
 		Caches: compose.Caches(c.stores), Deny: compose.Deny(c.stores),
-		Drain:  c.Drain, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
+		Drain:  c.Drain, Leave: c.leave, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
 }
 
 // checks are the readiness checks: those of both modes, and the app's health.
@@ -33,6 +33,9 @@ func (c *Sidecar) checks() []admin.Check {
 	}
 	return append(checks, app)
 }
+
+// Ready says why it is not ready, nil when it is.
+func (c *Sidecar) Ready() error { return admin.Unready(c.checks()) }
 
 // keys is the JWK set of those who may mint, for the app.
 func (c *Sidecar) keys() []byte {

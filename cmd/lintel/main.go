@@ -13,10 +13,11 @@ import (
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/config/compose"
+	"lintel.dev/lintel/sidecar/child"
 )
 
 // Exit codes: 0 all is well; 1 it ran and failed; 2 the command line or the
-// configuration is wrong.
+// configuration is wrong. A sidecar that started an app ends with the app's.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -32,6 +33,13 @@ func main() {
 	err := root.ExecuteContext(context.Background())
 	if err == nil {
 		return
+	}
+	var app *child.Exit
+	if errors.As(err, &app) {
+		if app.Err != nil {
+			fmt.Fprintln(os.Stderr, "lintel:", err)
+		}
+		os.Exit(app.Code)
 	}
 	var errs config.Errors
 	if errors.As(err, &errs) {
@@ -59,7 +67,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
-	root.AddCommand(newIngress(), newSidecar(), newDemo(), newValidate(), newExplain(), newSchema(), newCache(), newHealth(), newKey(), newJWT(), newVersion())
+	root.AddCommand(newIngress(), newSidecar(), newDemo(), newValidate(), newExplain(), newSchema(), newCache(), newHealth(), newDrain(), newKey(), newJWT(), newVersion())
 	return root
 }
 

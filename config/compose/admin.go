@@ -14,6 +14,7 @@ import (
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
+	"lintel.dev/lintel/proxy/listen"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/proxy/store"
@@ -24,8 +25,8 @@ import (
 type Admin struct{ server *admin.Server }
 
 // StartAdmin opens the admin API and the probes.
-func StartAdmin(ctx context.Context, cfg config.Admin, src admin.Sources, log *slog.Logger) (*Admin, error) {
-	s, err := admin.New(admin.Config{Address: cfg.Address, Probes: cfg.Probes}, src, log)
+func StartAdmin(ctx context.Context, cfg config.Admin, open listen.Opener, src admin.Sources, log *slog.Logger) (*Admin, error) {
+	s, err := admin.New(admin.Config{Address: cfg.Address, Probes: cfg.Probes, Listen: open.Plain()}, src, log)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ func (a *Admin) Addr() string {
 // Draining makes /readyz say no from now on.
 func (a *Admin) Draining() { a.server.SetDraining() }
 
-// Close ends the API.
+// Close ends the API. It may be called again.
 func (a *Admin) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

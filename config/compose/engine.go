@@ -36,6 +36,12 @@ func NewServer(cfg exchange.ServerConfig, h exchange.Handler, log *slog.Logger) 
 // Serve implements exchange.Server.
 func (e *engines) Serve(l net.Listener) error { return e.one.Serve(l) }
 
+// Leaving implements exchange.Server.
+func (e *engines) Leaving() {
+	e.one.Leaving()
+	e.two.Leaving()
+}
+
 // Shutdown implements exchange.Server.
 func (e *engines) Shutdown(ctx context.Context) (int, error) {
 	var cut int

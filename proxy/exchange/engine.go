@@ -40,6 +40,9 @@ type ServerConfig struct {
 type Server interface {
 	// Serve accepts until the listener is closed or the server shut down.
 	Serve(net.Listener) error
+	// Leaving has answers tell clients to go elsewhere (Connection: close,
+	// GOAWAY), while connections and requests are still taken.
+	Leaving()
 	// Shutdown stops accepting, tells clients to go, and waits for exchanges
 	// to end until ctx does; then it cuts what is left and says how many.
 	Shutdown(ctx context.Context) (cut int, err error)

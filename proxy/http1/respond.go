@@ -65,7 +65,7 @@ func (c *conn) frame(x *exchange.Exchange) responseOptions {
 		o.length, o.chunked = -1, true // trailers come after chunks only
 	}
 	switch {
-	case x.Fault != nil && x.Fault.Close, c.s.draining.Load():
+	case x.Fault != nil && x.Fault.Close, c.s.leaving.Load():
 		c.out.close = true
 	case !c.in.over() && !c.discardable(x):
 		// Nobody can tell where the upload will be broken off: what is left of

@@ -47,7 +47,8 @@ type server struct {
 	xs   sync.Pool
 	date dateCache
 
-	draining atomic.Bool
+	leaving  atomic.Bool // answers say Connection: close
+	draining atomic.Bool // nothing new is taken
 	open     atomic.Int64 // exchanges in hand
 	conns    atomic.Int64
 	refused  atomic.Int64 // connections beyond MaxConns
@@ -164,11 +165,15 @@ func (s *server) snapshot() []*conn {
 	return all
 }
 
+// Leaving implements exchange.Server.
+func (s *server) Leaving() { s.leaving.Store(true) }
+
 // Shutdown implements exchange.Server. Answers written meanwhile say
 // Connection: close; idle connections are closed; tunnels are waited for like
 // exchanges, which they are.
 func (s *server) Shutdown(ctx context.Context) (int, error) {
 	s.mu.Lock()
+	s.leaving.Store(true)
 	s.draining.Store(true)
 	listeners := slices.Collect(maps.Keys(s.listeners))
 	s.mu.Unlock()

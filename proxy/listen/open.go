@@ -17,15 +17,39 @@ const (
 	keepAliveCount = 6
 )
 
+// Config is how listening sockets are made.
+func Config() *net.ListenConfig {
+	return &net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: keepAliveIdle, Interval: keepAliveEvery, Count: keepAliveCount}}
+}
+
+// Opener listens on a TCP address in a way of its own: on a socket that a process
+// before this one handed over, say. Nil makes a new one.
+type Opener func(network, address string) (net.Listener, error)
+
+// Plain is the opener as others may want it; nil for nil.
+func (o Opener) Plain() func(context.Context, string) (net.Listener, error) {
+	if o == nil {
+		return nil
+	}
+	return func(_ context.Context, address string) (net.Listener, error) { return o("tcp", address) }
+}
+
 // Open listens on a TCP address, "host:port" or ":port"; port 0 takes a free
 // one. The error says what to do about it.
-func Open(address string) (net.Listener, error) {
+func Open(address string) (net.Listener, error) { return Opener(nil).Open(address) }
+
+// Open is Open by this opener.
+func (o Opener) Open(address string) (net.Listener, error) {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return nil, fmt.Errorf("listen: expected host:port or :port, found %q: %w", address, err)
 	}
-	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: keepAliveIdle, Interval: keepAliveEvery, Count: keepAliveCount}}
-	l, err := lc.Listen(context.Background(), "tcp", address)
+	if o == nil {
+		o = func(network, address string) (net.Listener, error) {
+			return Config().Listen(context.Background(), network, address)
+		}
+	}
+	l, err := o("tcp", address)
 	switch {
 	case err == nil:
 		return l, nil

@@ -142,6 +142,9 @@ func (s *Server) Serve(l net.Listener) error {
 	return fmt.Errorf("nethttp: listener %q: %w", s.cfg.Name, err)
 }
 
+// Leaving implements exchange.Server.
+func (s *Server) Leaving() { s.http.SetKeepAlivesEnabled(false) }
+
 // Shutdown implements exchange.Server. Answers written meanwhile say
 // Connection: close, HTTP/2 clients get GOAWAY. Tunnels are waited for like
 // exchanges, which they are.

@@ -100,12 +100,18 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
 	p.cmd.Env = append(append(os.Environ(), "TMPDIR="+tmp), env...)
-	p.cmd.Stdout, p.cmd.Stderr = p.Stdout, p.Stderr
+	read := p.pipes()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("kit: %s: %v", p.name, err)
 	}
+	_ = p.cmd.Stdout.(*os.File).Close()
+	_ = p.cmd.Stderr.(*os.File).Close()
 	go func() {
 		p.err = p.cmd.Wait()
+		select {
+		case <-read:
+		case <-time.After(heirs): // a process that it left behind holds them open
+		}
 		close(p.done)
 	}()
 	t.Cleanup(func() {
@@ -118,6 +124,29 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 		}
 	})
 	return p
+}
+
+// heirs is how long the output of a process that has ended may stay open: it may
+// have started another, which goes on writing.
+const heirs = 500 * time.Millisecond
+
+// pipes has the process's output read until all who write to it have ended, which
+// read tells.
+func (p *Process) pipes() (read chan struct{}) {
+	var reading sync.WaitGroup
+	pipe := func(to *Output) *os.File {
+		r, w, err := os.Pipe()
+		if err != nil {
+			p.t.Fatalf("kit: %v", err)
+		}
+		reading.Go(func() { _, _ = io.Copy(to, r) })
+		p.t.Cleanup(func() { _ = r.Close() })
+		return w
+	}
+	p.cmd.Stdout, p.cmd.Stderr = pipe(p.Stdout), pipe(p.Stderr)
+	read = make(chan struct{})
+	go func() { reading.Wait(); close(read) }()
+	return read
 }
 
 func tail(s string) string {

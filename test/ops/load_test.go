@@ -49,7 +49,11 @@ func startLoad(t testing.TB, conf *tls.Config, shots ...shot) *load {
 }
 
 func (l *load) work(conf *tls.Config, s shot, keep bool) {
-	tr := &http.Transport{DisableKeepAlives: !keep, TLSClientConfig: conf}
+	l.send(&http.Transport{DisableKeepAlives: !keep, TLSClientConfig: conf}, s, keep)
+}
+
+// send is one worker.
+func (l *load) send(tr *http.Transport, s shot, keep bool) {
 	defer tr.CloseIdleConnections()
 	for l.ctx.Err() == nil {
 		began := time.Now()

@@ -58,10 +58,11 @@ var rooms = map[string][]string{
 	// The compositions. config/compose is what both modes build alike.
 	"config/compose": {"admin", "config", "discovery", "mtls", "mtls/txntoken", "tracing", "proxy/..."},
 	"ingress":        {"admin", "config", "config/compose", "discovery", "mtls", "mtls/txntoken", "tracing", "proxy/..."},
-	"sidecar":        {"admin", "config", "config/compose", "discovery", "mtls", "mtls/txntoken", "tracing", "proxy/..."},
+	"sidecar":        {"admin", "config", "config/compose", "discovery", "mtls", "mtls/txntoken", "tracing", "proxy/...", "sidecar/child"},
+	"sidecar/child":  {},
 
 	// The commands.
-	"cmd/lintel":           {"admin", "cmd/lintel/demo", "config", "config/compose", "ingress", "sidecar", "proxy/exchange", "proxy/filter/apikey", "proxy/route"},
+	"cmd/lintel":           {"admin", "cmd/lintel/demo", "config", "config/compose", "ingress", "sidecar", "sidecar/child", "proxy/exchange", "proxy/filter/apikey", "proxy/listen", "proxy/route"},
 	"cmd/lintel/demo":      {"cmd/lintel/demo/apps", "config", "config/compose", "discovery", "ingress", "mtls", "sidecar"},
 	"cmd/lintel/demo/apps": {},
 	"deploy/apps":          {"cmd/lintel/demo/apps"},
@@ -97,9 +98,11 @@ var doors = []struct {
 	{"github.com/andybalholm/brotli", []string{"proxy/filter/compress"}, "br is how one filter sends answers"},
 	{"github.com/getkin/kin-openapi", []string{"proxy/filter/openapi"}, "OpenAPI documents and JSON Schema are one filter's"},
 	{"github.com/goccy/go-yaml", []string{"config"}, "one parser decides what a configuration file says"},
+	{"github.com/cloudflare/tableflip", []string{"cmd/lintel"}, "a process that takes over is the command's affair"},
+	{"github.com/coreos/go-systemd", []string{"cmd/lintel"}, "so are service managers"},
 	{"github.com/spf13", []string{"cmd/lintel"}, "flags are the command's"},
 	{"google.golang.org/grpc", []string{"mtls", "sidecar", "tracing"}, "the Workload API, the app's gRPC health check, the OTLP exporter; gRPC that is proxied is plain HTTP/2"},
 	{"golang.org/x/net/http/httpguts", []string{"admin", "proxy/nethttp"}, "what is a valid header field"},
 	{"golang.org/x/time/rate", []string{"discovery"}, "paces questions to Consul"},
-	{"golang.org/x/sys/unix", []string{"proxy/http1", "proxy/http1/loop"}, "epoll, splice and raw sockets are the HTTP/1.1 engine's"},
+	{"golang.org/x/sys/unix", []string{"proxy/http1", "proxy/http1/loop", "sidecar/child"}, "epoll, splice and raw sockets are the HTTP/1.1 engine's"},
 }

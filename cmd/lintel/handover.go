@@ -1,0 +1,88 @@
+//go:build !windows
+
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/cloudflare/tableflip"
+
+	"lintel.dev/lintel/proxy/listen"
+)
+
+// takeOverWithin is how long a new process has to become ready. Identity and
+// discovery may be waited for.
+const takeOverWithin = 5 * time.Minute
+
+// forApp are the signals an app gets from its sidecar; SIGTERM comes when it is
+// to end.
+var forApp = []os.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH}
+
+// handover gives the listening sockets to a new process on SIGUSR2: the program
+// at the same path, with the same arguments, so that a new binary takes over
+// without refusing a connection. The old one goes on when the new one does not
+// become ready.
+type handover struct {
+	sockets *tableflip.Upgrader
+	asked   chan os.Signal
+}
+
+func newHandover(pidFile string, log *slog.Logger) (*handover, error) {
+	u, err := tableflip.New(tableflip.Options{UpgradeTimeout: takeOverWithin, PIDFile: pidFile, ListenConfig: listen.Config()})
+	if err != nil {
+		return nil, fmt.Errorf("taking over from the process before: %w", err)
+	}
+	h := &handover{sockets: u, asked: make(chan os.Signal, 1)}
+	signal.Notify(h.asked, syscall.SIGUSR2)
+	go func() {
+		for range h.asked {
+			select {
+			case <-u.Exit():
+				log.Info("handover: a new process has taken over already")
+				continue
+			default:
+			}
+			log.Info("handover: starting a new process")
+			if err := u.Upgrade(); err != nil {
+				log.Error("handover: the new process did not become ready; this one goes on", "error", err)
+			}
+		}
+	}()
+	return h, nil
+}
+
+// opener opens listeners, on the old process's sockets where it had them.
+func (h *handover) opener() listen.Opener {
+	if h == nil {
+		return nil
+	}
+	return h.sockets.Listen
+}
+
+// done is closed once a new process is ready.
+func (h *handover) done() <-chan struct{} {
+	if h == nil {
+		return nil
+	}
+	return h.sockets.Exit()
+}
+
+// ready has the old process, if there is one, drain and end.
+func (h *handover) ready() error {
+	if h == nil {
+		return nil
+	}
+	return h.sockets.Ready()
+}
+
+func (h *handover) stop() {
+	if h != nil {
+		signal.Stop(h.asked)
+		h.sockets.Stop()
+	}
+}

@@ -1,0 +1,14 @@
+package compose_test
+
+import (
+	"os"
+	"testing"
+
+	"lintel.dev/lintel/test/kit"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	kit.Clean()
+	os.Exit(code)
+}
