@@ -3,6 +3,7 @@ package compose
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
+	"lintel.dev/lintel/proxy/filter/split"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/proxy/store"
@@ -138,6 +140,7 @@ func (w *Watched) Checks() []admin.Check {
 	for _, e := range w.edgesNow() {
 		checks = append(checks, e.Checks()...)
 	}
+	checks = append(checks, w.trafficChecks()...)
 	return append(checks, w.Redis.checks()...)
 }
 
@@ -173,7 +176,7 @@ func (w *Watched) Config() any { return config.Dump(w.Reloader.Current()) }
 
 // Gauges registers what the rooms know about themselves.
 func (w *Watched) Gauges() error {
-	if err := w.Redis.gauges(w.Metrics); err != nil {
+	if err := errors.Join(w.Redis.gauges(w.Metrics), w.trafficGauges()); err != nil {
 		return err
 	}
 	return w.Metrics.Watch(tracing.Gauges{
@@ -235,7 +238,10 @@ func Routes(t *route.Table) any {
 		Pos     string      `json:"position"`
 		Match   route.Match `json:"match"`
 		Service string      `json:"service,omitempty"`
+		Mirror  string      `json:"mirror,omitempty"`
 		Filters []string    `json:"filters"`
+
+		Split []split.SideStatus `json:"split,omitempty"`
 	}
 	out := []line{}
 	if t == nil {
@@ -246,6 +252,10 @@ func Routes(t *route.Table) any {
 		l := line{Name: r.Name, Pos: r.Pos, Match: r.Match, Filters: []string{}}
 		if r.Cluster != nil {
 			l.Service = r.Cluster.Service()
+		}
+		l.Split = sidesOf(r)
+		if r.Shadow != nil {
+			l.Mirror = r.Shadow.Cluster.Service()
 		}
 		for _, f := range r.Filters {
 			l.Filters = append(l.Filters, f.Kind)
