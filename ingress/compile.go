@@ -109,6 +109,7 @@ func check(s *config.Snapshot) []error {
 			errs = append(errs, fmt.Errorf("%s: listener %s: %w", s.Pos(at), l.Name, err))
 		}
 	}
+	errs = append(errs, compose.CheckKV(s)...)
 	if err := compose.CheckAdmin(s.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
 	}

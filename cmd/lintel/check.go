@@ -17,14 +17,19 @@ import (
 
 func newValidate() *cobra.Command {
 	var file string
+	var further furtherFlags
 	var output outputFlag
 	c := &cobra.Command{
-		Use:     "validate",
-		Short:   "Check a configuration without running it",
-		Example: "  lintel validate -c lintel.yaml\n  lintel validate -c lintel.yaml --output json",
-		Args:    noArgs,
+		Use:   "validate",
+		Short: "Check a configuration without running it",
+		Example: "  lintel validate -c lintel.yaml\n  lintel validate -c lintel.yaml --output json\n" +
+			"  lintel validate -c lintel.yaml --kv\n  lintel validate -c lintel.yaml --snippet orders.yaml",
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := load(file)
+			if err == nil {
+				s, err = further.merge(c.Context(), s)
+			}
 			if err == nil {
 				err = checkSnapshot(s)
 			}
@@ -47,6 +52,7 @@ func newValidate() *cobra.Command {
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "configuration file (required)")
+	further.register(c.Flags())
 	output.register(c)
 	return c
 }
