@@ -52,7 +52,7 @@ func (c *Consul) WatchKV(ctx context.Context, prefix string, update func(KV), he
 		consul: c, about: fmt.Sprintf("keys under %q", prefix), needs: fmt.Sprintf("key_prefix %q read (and list)", prefix),
 		ask: func(o *api.QueryOptions) (api.KVPairs, *api.QueryMeta, error) { return c.api.KV().List(prefix, o) },
 		answer: func(pairs api.KVPairs, meta *api.QueryMeta) error {
-			kv, err := plainKV(prefix, pairs, meta)
+			kv, err := c.plainKV(ctx, prefix, pairs, meta)
 			if err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func (c *Consul) GetKV(ctx context.Context, prefix string) (KV, error) {
 	if err != nil {
 		return KV{}, fmt.Errorf("discovery: keys under %q: %w", prefix, err)
 	}
-	return plainKV(prefix, pairs, meta)
+	return c.plainKV(ctx, prefix, pairs, meta)
 }
 
 // checkPrefix: without an end, lintel/edge would take lintel/edge-of-others too.
@@ -90,10 +90,21 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-func plainKV(prefix string, pairs api.KVPairs, meta *api.QueryMeta) (KV, error) {
+// plainKV tells nothing from what we may not see: to a token without the
+// permission Consul answers as if there were no key.
+func (c *Consul) plainKV(ctx context.Context, prefix string, pairs api.KVPairs, meta *api.QueryMeta) (KV, error) {
 	kv := KV{Prefix: prefix, Pairs: []KVPair{}}
 	if meta.ResultsFilteredByACLs {
 		return kv, fmt.Errorf("%w: some keys are hidden from the token", ErrDenied)
+	}
+	if len(pairs) == 0 && (meta.DefaultACLPolicy == "deny" || c.token.now(c.cfg.Log) != "") {
+		allowed, err := c.mayRead(ctx, "key", prefix)
+		if err != nil {
+			return kv, err
+		}
+		if !allowed {
+			return kv, fmt.Errorf("%w: consul shows no key to a token that may not read the prefix", ErrDenied)
+		}
 	}
 	size := 0
 	for _, p := range pairs {

@@ -45,9 +45,13 @@ func (c *copied) add(p []byte) {
 func (c *copied) finish(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.ended {
-		c.end(err)
+	if c.ended {
+		return
 	}
+	if err == nil && c.length >= 0 && int64(len(c.bytes)) != c.length {
+		err = errCut // it ended before its length
+	}
+	c.end(err)
 }
 
 func (c *copied) end(err error) {
