@@ -95,7 +95,7 @@ func (f *forwarding) service(key, name string, tags []string, meta map[string]st
 func subset(tags []string, meta map[string]string) string {
 	parts := slices.Clone(tags)
 	for _, k := range slices.Sorted(maps.Keys(meta)) {
-		parts = append(parts, k+"-"+meta[k])
+		parts = append(parts, k+"="+meta[k])
 	}
 	if len(parts) == 0 {
 		return ""
