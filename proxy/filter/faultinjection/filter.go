@@ -64,7 +64,7 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 			return filter.Refuse(&exchange.Fault{Source: exchange.FromClient, Status: 499, Code: "client-gone", Title: "Client went away", Err: err})
 		}
 		f.counts.Delays.Add(1)
-		x.Keep(&p)
+		keep(x, p)
 	} else {
 		p.delay = 0
 	}
@@ -73,11 +73,14 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 	}
 	if !x.Shadow {
 		f.counts.Aborts.Add(1)
-		x.Keep(&p)
+		keep(x, p)
 	}
 	return filter.Refuse(&exchange.Fault{Source: exchange.FromPolicy, Status: p.status, Code: "fault-injected",
 		Title: "Failed on purpose", Detail: "the filter fault_injection of this route is on"})
 }
+
+// keep allocates only for a request that something happens to.
+func keep(x *exchange.Exchange, p plan) { x.Keep(&p) }
 
 func (f *Filter) enter() bool {
 	if f.counts.active.Add(1) > int64(f.cfg.MaxActive) {

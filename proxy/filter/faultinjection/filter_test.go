@@ -177,6 +177,15 @@ func TestWrongConfigIsRefusedAtItsKey(t *testing.T) {
 	}
 }
 
+func TestARequestWhoseTurnItIsNotCostsNothing(t *testing.T) {
+	f := mustBuild(t, Config{Delay: &Delay{Time: time.Second, Share: 1e-9}, Abort: &Abort{Status: 503, Share: 1e-9}, Asked: &Asked{Addresses: []string{"10.0.0.0/8"}}})
+	var w time.Duration
+	x := asks(&w)
+	if n := testing.AllocsPerRun(100, func() { f.OnRequest(x) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func BenchmarkNoTurn(b *testing.B) {
 	f := mustBuild(b, Config{Abort: &Abort{Status: 503, Share: 1e-9}})
 	var w time.Duration

@@ -205,6 +205,14 @@ func TestWrongMethodsAreRefused(t *testing.T) {
 	}
 }
 
+func TestARequestThatIsNotCopiedCostsNothing(t *testing.T) {
+	f := build(t, Config{Share: 1e-9})
+	x, _ := asks("GET", "", 0)
+	if n := testing.AllocsPerRun(100, func() { f.OnRequest(x); f.Done(x) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func BenchmarkNotCopied(b *testing.B) {
 	f := build(b, Config{Share: 1e-9})
 	x, _ := asks("GET", "", 0)
