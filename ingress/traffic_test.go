@@ -106,3 +106,42 @@ routes:
 		t.Errorf("%s %v", text, err)
 	}
 }
+
+// Towards the mesh it must be said what becomes of a client's credential, for
+// every side and for copies too.
+func TestAMeshSideAndAMeshMirrorMustSayWhatBecomesOfAuthorization(t *testing.T) {
+	const mesh = `
+version: 1
+listeners: [{name: edge, address: "127.0.0.1:0"}]
+discovery: {consul: {}}
+identity: {source: embedded}
+services:
+  plain: {static: ["127.0.0.1:1"]}
+  orders: {mesh: true}
+`
+	for routes, want := range map[string]string{
+		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: orders, weight: 0}]}]":                      "say authorization: forward or authorization: drop",
+		"routes: [{name: r, authorization: drop, split: [{service: plain, weight: 1}, {service: orders, weight: 0}]}]": "",
+		"routes: [{name: r, service: plain, mirror: {service: orders}}]":                                               "say authorization: drop here",
+		"routes: [{name: r, service: plain, mirror: {service: orders, authorization: drop}}]":                          "",
+		"routes: [{name: r, service: plain, authorization: forward, mirror: {service: orders}}]":                       "",
+	} {
+		s, err := config.Parse("f.yaml", []byte(mesh+routes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		table, err := Check(s)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", routes, err, want)
+		}
+		if err != nil {
+			continue
+		}
+		r := table.Routes()[0]
+		// Internal tokens are for the service that is in the mesh, whichever it is.
+		if meshed := r.Cluster == nil; (r.Before != nil) != meshed || r.Shadow != nil && r.Shadow.Before == nil {
+			t.Errorf("%s: who vouches is wrong", routes)
+		}
+		table.Release()
+	}
+}
