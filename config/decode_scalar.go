@@ -16,6 +16,10 @@ import (
 // expanded gives the text of a scalar with ${ENV} replaced. For a dump, text
 // that cannot be is left as it stands.
 func (d *decoder) expanded(n *node, r rules, path string) (expansion, bool) {
+	if d.doc.sealed && strings.Contains(n.text, "${") {
+		d.at(n, path, "no ${…} is expanded here: what refers to the environment belongs in the file, in a policy or service that this one names")
+		return expansion{}, false
+	}
 	x, err := expand(n.text)
 	if err != nil && d.dump {
 		return expansion{text: n.text, env: true}, true
@@ -97,6 +101,10 @@ func (s *scalar) isQuoted() bool { return s.node.style == quoted && !s.whole }
 func (s *scalar) str(v reflect.Value) {
 	text := s.text
 	if s.unit == unitSecret {
+		if s.decoder.doc.sealed && strings.HasPrefix(text, filePrefix) {
+			s.at(s.node, s.path, "no secret is read from a file here: it belongs in the configuration file, in a policy that this one names")
+			return
+		}
 		if path, ok := strings.CutPrefix(text, filePrefix); ok && !s.dump {
 			secret, err := s.decoder.doc.readSecret(path)
 			if err != nil {

@@ -17,6 +17,7 @@ type document struct {
 	dir    string // relative file: paths start here
 	source string
 	root   *node
+	sealed bool // it refers to nothing of this machine: see Snippet
 
 	mu      sync.Mutex
 	secrets map[int]bool // lines that hold secrets
@@ -24,7 +25,10 @@ type document struct {
 }
 
 // origin is where a snapshot's values stand.
-type origin struct{ doc *document }
+type origin struct {
+	doc   *document
+	parts []part // snippets merged into it
+}
 
 // Load reads, decodes and validates a file. Its error is an Errors when the
 // file could be read.
@@ -72,6 +76,9 @@ func parseInto(name string, data []byte, root any) (*document, error) {
 func (o origin) Pos(path string) string {
 	if o.doc == nil {
 		return "(no file)"
+	}
+	if doc, local := o.place(path); doc != nil {
+		return doc.pos(doc.root, local)
 	}
 	return o.doc.pos(o.doc.root, path)
 }

@@ -90,7 +90,7 @@ type Limits struct {
 }
 
 // Route says what is done with matching requests: exactly one of service,
-// redirect and respond.
+// split, redirect and respond.
 type Route struct {
 	Name          string        `yaml:"name" required:"true" pattern:"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$" doc:"Name in logs, metrics and explain."`
 	Match         Match         `yaml:"match" doc:"Which requests; an empty match takes all."`
@@ -98,6 +98,10 @@ type Route struct {
 	Policies      []string      `yaml:"policies" doc:"Named chains from policies, run before filters."`
 	Filters       []Filter      `yaml:"filters" doc:"Filters of this route, in order."`
 	Service       string        `yaml:"service" doc:"The service it is forwarded to."`
+	Split         []Side        `yaml:"split" doc:"Instead of service: several, each with its share. The first is the stable one."`
+	Sticky        *Sticky       `yaml:"sticky" doc:"With split: keeps a client on its side; without, every request is drawn anew."`
+	Rollback      *Rollback     `yaml:"rollback" doc:"With split: takes the weight of a side that does worse than the first. {} has the defaults."`
+	Mirror        *Mirror       `yaml:"mirror" doc:"Sends copies of requests to a further service, whose answers nobody gets."`
 	Redirect      *Redirect     `yaml:"redirect" doc:"Answer with a redirect instead."`
 	Respond       *Respond      `yaml:"respond" doc:"Answer with a fixed response instead."`
 	StripPrefix   string        `yaml:"strip_prefix" doc:"Removed from the front of the path, on a segment boundary." example:"/users"`
@@ -168,11 +172,12 @@ type Service struct {
 
 // ConsulService says which Consul service and instances.
 type ConsulService struct {
-	Service    string   `yaml:"service" doc:"Consul's name for it; the service's own when empty."`
-	Tags       []string `yaml:"tags" listify:"true" doc:"All of these tags."`
-	Datacenter string   `yaml:"datacenter" doc:"Another datacenter."`
-	Namespace  string   `yaml:"namespace" doc:"Consul Enterprise namespace."`
-	Partition  string   `yaml:"partition" doc:"Consul Enterprise partition."`
+	Service    string            `yaml:"service" doc:"Consul's name for it; the service's own when empty."`
+	Tags       []string          `yaml:"tags" listify:"true" doc:"All of these tags."`
+	Meta       map[string]string `yaml:"meta" doc:"Only endpoints with this metadata."`
+	Datacenter string            `yaml:"datacenter" doc:"Another datacenter."`
+	Namespace  string            `yaml:"namespace" doc:"Consul Enterprise namespace."`
+	Partition  string            `yaml:"partition" doc:"Consul Enterprise partition."`
 }
 
 // ServiceTLS is ordinary TLS to a service.
@@ -320,6 +325,7 @@ type Consul struct {
 	Datacenter string `yaml:"datacenter" doc:"Datacenter; the agent's when empty."`
 	Namespace  string `yaml:"namespace" doc:"Consul Enterprise namespace."`
 	Partition  string `yaml:"partition" doc:"Consul Enterprise partition."`
+	KV         string `yaml:"kv" doc:"Prefix of keys in Consul's KV store that hold further routes, services, policies and consumers; read by lintel ingress. See docs/config-from-consul.md." example:"lintel/edge/"`
 	CA         string `yaml:"ca" doc:"PEM file of the agent's CA."`
 	Cert       string `yaml:"cert" doc:"PEM client certificate."`
 	Key        string `yaml:"key" doc:"PEM client key."`

@@ -87,7 +87,7 @@ func (c *Consul) trust(ctx context.Context, q Query, entries []*api.ServiceEntry
 	if meta.DefaultACLPolicy != "deny" && c.token.now(c.cfg.Log) == "" {
 		return nil
 	}
-	allowed, err := c.mayRead(ctx, q.Service)
+	allowed, err := c.mayRead(ctx, "service", q.Service)
 	if err == nil && !allowed {
 		return fmt.Errorf("%w: consul answers with an empty list to a token that may not read the service", ErrDenied)
 	}
@@ -96,9 +96,9 @@ func (c *Consul) trust(ctx context.Context, q Query, entries []*api.ServiceEntry
 
 // mayRead asks what the token allows. The endpoint is the one Consul's own UI
 // uses; consul/api has no call for it.
-func (c *Consul) mayRead(ctx context.Context, service string) (bool, error) {
+func (c *Consul) mayRead(ctx context.Context, resource, name string) (bool, error) {
 	var answers []struct{ Allow bool }
-	status, err := c.post(ctx, "/v1/internal/acl/authorize", []map[string]string{{"Resource": "service", "Access": "read", "Segment": service}}, &answers)
+	status, err := c.post(ctx, "/v1/internal/acl/authorize", []map[string]string{{"Resource": resource, "Access": "read", "Segment": name}}, &answers)
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusNotFound: // ACLs are off, or too old to be asked
 		return true, nil

@@ -101,6 +101,7 @@ func check(s *config.Snapshot) []error {
 			errs = append(errs, fmt.Errorf("%s: listener %s: %w", s.Pos(at), l.Name, err))
 		}
 	}
+	errs = append(errs, compose.CheckKV(s)...)
 	if err := compose.CheckAdmin(s.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
 	}
@@ -133,30 +134,11 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 	for i := range r.Filters {
 		r.Filters[i].Policy = from[i]
 	}
-	if err := actions(cfg, &r, fail); err != nil || cfg.Service == "" {
+	if err := actions(cfg, &r, fail); err != nil || cfg.Service == "" && len(cfg.Split) == 0 {
 		return r, err
 	}
-	svc, ok := s.Services[cfg.Service]
-	if !ok {
-		known := make([]string, 0, len(s.Services))
-		for name := range s.Services {
-			known = append(known, name)
-		}
-		slices.Sort(known)
-		return r, fail("service", "service %q does not exist; services are %s", cfg.Service, strings.Join(known, ", "))
-	}
-	if r.Cluster, err = c.clusters.Use(lease, cfg.Service, svc); err != nil {
-		return r, compose.ServiceError(s, cfg.Service, err)
-	}
-	if svc.Mesh && cfg.Authorization == "" && !compose.Authenticates(chain) {
-		return r, fail("service", "%s is a mesh service and no filter consumes the client's Authorization header: "+
-			"say authorization: forward or authorization: drop", cfg.Service)
-	}
-	r.DropAuthorization = cfg.Authorization == "drop"
-	if svc.Mesh {
-		r.Before = c.sender.BeforeWrite
-	}
-	return r, nil
+	f := forwarding{compiler: c, s: s, cfg: cfg, at: at, lease: lease, fail: fail, chain: chain}
+	return r, f.compile(&r)
 }
 
 // certified reports whether a listener of the route asks for certificates.
@@ -184,13 +166,16 @@ func (c *compiler) chain(s *config.Snapshot, cfg *config.Route, fail failure) (c
 
 func actions(cfg *config.Route, r *route.Route, fail failure) error {
 	given := 0
-	for _, has := range []bool{cfg.Service != "", cfg.Redirect != nil, cfg.Respond != nil} {
+	for _, has := range []bool{cfg.Service != "", len(cfg.Split) > 0, cfg.Redirect != nil, cfg.Respond != nil} {
 		if has {
 			given++
 		}
 	}
 	if given != 1 {
-		return fail("name", "exactly one of service, redirect and respond must be given, found %d", given)
+		return fail("name", "exactly one of service, split, redirect and respond must be given, found %d", given)
+	}
+	if err := shaped(cfg, fail); err != nil {
+		return err
 	}
 	if d := cfg.Redirect; d != nil {
 		r.Redirect = &route.Redirect{Status: d.Status, Scheme: d.Scheme, Host: d.Host, Path: d.Path}

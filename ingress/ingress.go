@@ -44,6 +44,7 @@ type Ingress struct {
 	log       *slog.Logger
 	observers *compose.Observers
 	discovery *compose.Discovery
+	kv        *compose.KV // nil without configuration from Consul
 	identity  *compose.Identity
 	stores    *store.Set
 	reloader  *compose.Reloader
@@ -88,6 +89,13 @@ func Start(ctx context.Context, o Options) (g *Ingress, err error) {
 			return g, err
 		}
 	}
+	if errs := compose.CheckKV(s); errs != nil {
+		return g, compose.ConfigError{Err: errors.Join(errs...)}
+	}
+	g.kv = compose.OpenKV(g.discovery, s.Discovery, o.Log)
+	if err = g.kv.Ready(ctx, s.Discovery.Wait); err != nil {
+		return g, err
+	}
 	wrong, soon := compose.CheckFiles(s)
 	if err = compose.Together(append(wrong, g.compile(s))...); err != nil {
 		return g, compose.ConfigError{Err: err}
@@ -126,7 +134,10 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 		g.live.Swap(t)
 		return nil
 	}}
-	g.watched = &compose.Watched{Discovery: g.discovery, Identity: g.identity, Reloader: g.reloader,
+	if g.kv != nil {
+		g.reloader.Further = g.kv
+	}
+	g.watched = &compose.Watched{KV: g.kv, Discovery: g.discovery, Identity: g.identity, Reloader: g.reloader,
 		Clusters: c.clusters, Redis: c.redis, Stores: g.stores, Metrics: g.observers.Metrics}
 	return errors.Join(g.watched.Gauges(), g.reloader.Boot(s))
 }
@@ -143,7 +154,7 @@ func (g *Ingress) sources() admin.Sources {
 			return compose.Explain(g.live.Acquire(), in, r)
 		},
 		Caches: compose.Caches(g.stores), Deny: compose.Deny(g.stores),
-		Drain:  g.Drain, Leave: func(context.Context) error { return nil }, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
+		Drain: g.Drain, Leave: func(context.Context) error { return nil }, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
 }
 
 // awaitDiscovery waits until something is known about every service. When the
@@ -268,6 +279,7 @@ func (g *Ingress) Run(ctx context.Context) error {
 	follow, stop := context.WithCancel(ctx)
 	var following sync.WaitGroup
 	following.Go(func() { g.reloader.Follow(follow) })
+	following.Go(func() { g.kv.Run(follow, func() { _ = g.reloader.Reload() }) })
 	for _, e := range g.servers {
 		if e.tls != nil {
 			following.Go(func() { e.tls.Run(follow) })
@@ -343,6 +355,7 @@ func (g *Ingress) release(ctx context.Context) int {
 	if g.identity != nil && g.opts.Identity == nil {
 		_ = g.identity.Close()
 	}
+	g.kv.Close()
 	if g.discovery != nil {
 		g.discovery.Close()
 	}

@@ -89,6 +89,9 @@ func Start(ctx context.Context, o Options) (c *Sidecar, err error) {
 	if s.Sidecar == nil {
 		return nil, fmt.Errorf("sidecar: %s: no sidecar section: say at least sidecar: {service: …, app: …}", s.Pos(""))
 	}
+	if errs := compose.CheckKV(s); errs != nil {
+		return nil, errors.Join(errs...)
+	}
 	c = &Sidecar{opts: o, cfg: s.Sidecar, log: o.Log.With("service", s.Sidecar.Service), memory: txntoken.NewMemory(memorySize),
 		drainNow: make(chan struct{})}
 	background, cancel := context.WithCancel(context.Background())

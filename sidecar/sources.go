@@ -18,7 +18,7 @@ func (c *Sidecar) sources() admin.Sources {
 			return compose.Explain(c.out.Acquire(), compose.Entrance{Listener: outboundListener, Path: compose.PathMode(c.cfg.Path)}, r)
 		},
 		Caches: compose.Caches(c.stores), Deny: compose.Deny(c.stores),
-		Drain:  c.Drain, Leave: c.leave, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
+		Drain: c.Drain, Leave: c.leave, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
 }
 
 // checks are the readiness checks: those of both modes, and the app's health.

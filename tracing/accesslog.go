@@ -139,6 +139,7 @@ var (
 	keyListener    = newKey("listener")
 	keyRoute       = newKey("route")
 	keyPattern     = newKey("pattern")
+	keySide        = newKey("side")
 	keyService     = newKey("service")
 	keyEndpoint    = newKey("endpoint")
 	keyAttempts    = newKey("attempts")
@@ -179,6 +180,7 @@ func (a *AccessLog) write(l *line, x *exchange.Exchange, now time.Time) {
 	l.opt(&keyListener, x.Client.Listener, maxText)
 	l.opt(&keyRoute, x.Route, maxText)
 	l.opt(&keyPattern, x.Pattern, maxPath)
+	l.opt(&keySide, x.Side, maxText)
 	l.opt(&keyService, x.Service, maxText)
 	l.opt(&keyEndpoint, x.Endpoint, maxText)
 	if x.Attempts > 0 {

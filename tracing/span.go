@@ -150,7 +150,7 @@ func appendOutcome(a []attribute.KeyValue, x *exchange.Exchange, failure string)
 		a = append(a, attribute.String("lintel.fault", x.Fault.Code), attribute.String("lintel.fault.source", string(x.Fault.Source)))
 	}
 	for _, f := range [...]struct{ key, value string }{
-		{"lintel.route", x.Route}, {"lintel.service", x.Service}, {"lintel.endpoint", x.Endpoint},
+		{"lintel.route", x.Route}, {"lintel.side", x.Side}, {"lintel.service", x.Service}, {"lintel.endpoint", x.Endpoint},
 		{"lintel.peer", x.Peer.ID}, {"lintel.cache", x.CacheInfo}, {"lintel.request_id", x.ID},
 	} {
 		if f.value != "" {

@@ -17,17 +17,22 @@ import (
 
 func newValidate() *cobra.Command {
 	var file string
+	var further furtherFlags
 	var output outputFlag
 	c := &cobra.Command{
 		Use:   "validate",
 		Short: "Check a configuration without running it",
 		Long: "Check a configuration, with the files that it names, without running it or asking anybody. Exits 0 when it is valid, 2 when it\n" +
 			"is not, with every error at its line.",
-		Example: "  lintel validate -c lintel.yaml\n  lintel validate -c lintel.yaml --output json",
-		Args:    noArgs,
+		Example: "  lintel validate -c lintel.yaml\n  lintel validate -c lintel.yaml --output json\n" +
+			"  lintel validate -c lintel.yaml --kv\n  lintel validate -c lintel.yaml --snippet orders.yaml",
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			s, err := load(file)
 			warnings := []string{}
+			if err == nil {
+				s, err = further.merge(c.Context(), s)
+			}
 			if err == nil {
 				wrong, soon := compose.CheckFiles(s)
 				warnings = append(warnings, soon...)
@@ -57,6 +62,7 @@ func newValidate() *cobra.Command {
 		},
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "configuration file (required)")
+	further.register(c.Flags())
 	output.register(c)
 	return c
 }

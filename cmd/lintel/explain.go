@@ -26,6 +26,7 @@ type explainFlags struct {
 	method, host, path, listener, clientIP, peer, cert string
 	jwt, apiKey                                        string
 	headers                                            []string
+	further                                            furtherFlags
 }
 
 func newExplain() *cobra.Command {
@@ -73,6 +74,7 @@ func newExplain() *cobra.Command {
 	f.StringVar(&e.clientIP, "client-ip", "", "address it comes from; 127.0.0.1 otherwise")
 	f.StringVar(&e.cert, "client-cert", "", "PEM file of the client's certificate, taken for verified")
 	f.StringVar(&e.peer, "peer", "", "SPIFFE ID of the caller: what a sidecar's app would be asked")
+	e.further.register(f)
 	output.register(c)
 	return c
 }
@@ -164,6 +166,9 @@ func (e *explainFlags) ask(ctx context.Context, v url.Values) (ex route.Explanat
 		return ex, usageError{err}
 	}
 	s, err := load(e.file)
+	if err == nil {
+		s, err = e.further.merge(ctx, s)
+	}
 	if err != nil {
 		return ex, err
 	}

@@ -3,6 +3,7 @@ package compose
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
+	"lintel.dev/lintel/proxy/filter/split"
 	"lintel.dev/lintel/proxy/listen"
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
@@ -68,6 +70,7 @@ type Watched struct {
 	Clusters  *Clusters
 	Redis     *Redis
 	Stores    *store.Set
+	KV        *KV // nil without configuration from Consul
 	Metrics   *tracing.Metrics
 
 	mu    sync.Mutex
@@ -139,6 +142,7 @@ func (w *Watched) Checks() []admin.Check {
 	for _, e := range w.edgesNow() {
 		checks = append(checks, e.Checks()...)
 	}
+	checks = append(append(checks, w.KV.checks()...), w.trafficChecks()...)
 	return append(checks, w.Redis.checks()...)
 }
 
@@ -169,12 +173,41 @@ func (w *Watched) Connections() any {
 	return map[string]any{"listeners": listeners, "services": services}
 }
 
-// Config is the snapshot in force, redacted.
-func (w *Watched) Config() any { return config.Dump(w.Reloader.Current()) }
+// Config is the snapshot in force, redacted, and by what to tell whether another
+// process runs the same.
+func (w *Watched) Config() any {
+	s := w.Reloader.Current()
+	out, ok := config.Dump(s).(map[string]any)
+	if !ok {
+		return nil
+	}
+	running := map[string]any{"digest": s.Digest(), "generation": w.Reloader.Generation.Load()}
+	if kv := w.KV.Status(); kv != nil {
+		running["consul_kv"] = kv
+	}
+	out["running"] = running
+	return out
+}
+
+// digest tells by metric which configuration is in force: the same in all
+// processes that run the same.
+func (w *Watched) digest() error {
+	return w.Metrics.RegisterGauge("lintel_config_info", "The configuration in force; the value is always 1.", []string{"digest", "kv_digest"}, func(emit tracing.Emit) {
+		s := w.Reloader.Current()
+		if s == nil {
+			return
+		}
+		kv := ""
+		if st := w.KV.Status(); st != nil {
+			kv = st.Digest
+		}
+		emit(1, s.Digest(), kv)
+	})
+}
 
 // Gauges registers what the rooms know about themselves.
 func (w *Watched) Gauges() error {
-	if err := w.Redis.gauges(w.Metrics); err != nil {
+	if err := errors.Join(w.Redis.gauges(w.Metrics), w.trafficGauges(), w.KV.gauges(w.Metrics), w.digest()); err != nil {
 		return err
 	}
 	if err := sharedCaches(w.Stores, w.Metrics); err != nil {
@@ -239,7 +272,10 @@ func Routes(t *route.Table) any {
 		Pos     string      `json:"position"`
 		Match   route.Match `json:"match"`
 		Service string      `json:"service,omitempty"`
+		Mirror  string      `json:"mirror,omitempty"`
 		Filters []string    `json:"filters"`
+
+		Split []split.SideStatus `json:"split,omitempty"`
 	}
 	out := []line{}
 	if t == nil {
@@ -250,6 +286,10 @@ func Routes(t *route.Table) any {
 		l := line{Name: r.Name, Pos: r.Pos, Match: r.Match, Filters: []string{}}
 		if r.Cluster != nil {
 			l.Service = r.Cluster.Service()
+		}
+		l.Split = sidesOf(r)
+		if r.Shadow != nil {
+			l.Mirror = r.Shadow.Cluster.Service()
 		}
 		for _, f := range r.Filters {
 			l.Filters = append(l.Filters, f.Kind)

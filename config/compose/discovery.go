@@ -50,11 +50,29 @@ func (d *Discovery) Feed(name string, svc config.Service, replace func([]cluster
 	if err != nil {
 		return nil, err
 	}
-	sub, err := d.Hub.Subscribe(source, query, func(u discovery.Update) { replace(u.Endpoints) })
+	sub, err := d.Hub.Subscribe(source, query, func(u discovery.Update) { replace(having(u.Endpoints, svc.Consul)) })
 	if err != nil {
 		return nil, err
 	}
 	return sub.Close, nil
+}
+
+// having is those endpoints that have the metadata asked for.
+func having(endpoints []cluster.Endpoint, c *config.ConsulService) []cluster.Endpoint {
+	if c == nil || len(c.Meta) == 0 {
+		return endpoints
+	}
+	var out []cluster.Endpoint // a copy: others are told the same list
+	for _, e := range endpoints {
+		has := true
+		for k, v := range c.Meta {
+			has = has && e.Meta[k] == v
+		}
+		if has {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // Ready waits until something is known about every service subscribed to.

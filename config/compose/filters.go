@@ -19,6 +19,7 @@ import (
 	"lintel.dev/lintel/proxy/filter/cors"
 	"lintel.dev/lintel/proxy/filter/errorpages"
 	"lintel.dev/lintel/proxy/filter/extauthz"
+	"lintel.dev/lintel/proxy/filter/faultinjection"
 	"lintel.dev/lintel/proxy/filter/firewall"
 	"lintel.dev/lintel/proxy/filter/headers"
 	"lintel.dev/lintel/proxy/filter/ipfilter"
@@ -58,6 +59,7 @@ func Registry() (*filter.Registry, error) {
 		ratelimit.ConcurrencyKind(),
 		requestlimits.Kind(),
 		openapi.Kind(),
+		faultinjection.Kind(),
 		// Not twice.
 		cache.Kind(),
 		// Changing what passes.

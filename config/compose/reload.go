@@ -19,6 +19,7 @@ type Reloader struct {
 	Apply   func(*config.Snapshot) error // compiles and swaps; on an error nothing has changed
 	Log     *slog.Logger
 	Metrics *tracing.Metrics
+	Further Further // configuration beside the file; nil without any
 
 	mu         sync.Mutex
 	booted     *config.Snapshot // what the process was started with
@@ -28,20 +29,70 @@ type Reloader struct {
 	Generation atomic.Int64
 }
 
+// Further is configuration that stands elsewhere than in the file and is put
+// into force with it, as a whole.
+type Further interface {
+	Take() ([]config.Snippet, error)    // the newest
+	Fallback() ([]config.Snippet, bool) // what was good in an earlier process, if there is such
+	Taken()                             // what was given last is in force
+}
+
 // Boot applies the first snapshot.
 func (r *Reloader) Boot(s *config.Snapshot) error {
 	r.begin()
-	if err := r.Apply(s); err != nil {
+	whole, err := r.merged(s)
+	if err == nil {
+		err = r.Apply(whole)
+	}
+	var refused error
+	if err != nil && r.Further != nil {
+		if old, ok := r.Further.Fallback(); ok {
+			refused = err
+			if whole, err = config.Merge(s, old); err == nil {
+				err = r.Apply(whole)
+			}
+			if err != nil { // the newest is what people can repair
+				return refused
+			}
+		}
+	}
+	if err != nil {
 		return err
 	}
-	r.booted = s
-	r.done(s)
+	r.booted = whole
+	r.done(whole)
+	if refused != nil {
+		r.failed(refused)
+	}
 	return nil
+}
+
+// merged is s with what stands elsewhere.
+func (r *Reloader) merged(s *config.Snapshot) (*config.Snapshot, error) {
+	if r.Further == nil {
+		return s, nil
+	}
+	list, err := r.Further.Take()
+	if err != nil {
+		return nil, err
+	}
+	return config.Merge(s, list)
+}
+
+// failed says why the newest configuration is not in force.
+func (r *Reloader) failed(err error) {
+	msg := err.Error()
+	r.lastErr.Store(&msg)
+	r.Metrics.ReloadFailed()
+	r.Log.Error("reload: the new configuration is not valid; the old one keeps running", "file", r.Path, "error", msg)
 }
 
 func (r *Reloader) done(s *config.Snapshot) {
 	r.current.Store(s)
 	r.lastErr.Store(nil)
+	if r.Further != nil {
+		r.Further.Taken()
+	}
 	r.Metrics.Reloaded(uint64(r.Generation.Add(1)))
 }
 
@@ -66,13 +117,13 @@ func (r *Reloader) Reload() error {
 	defer r.mu.Unlock()
 	s, err := config.Load(r.Path)
 	if err == nil {
+		s, err = r.merged(s)
+	}
+	if err == nil {
 		err = r.Apply(s)
 	}
 	if err != nil {
-		msg := err.Error()
-		r.lastErr.Store(&msg)
-		r.Metrics.ReloadFailed()
-		r.Log.Error("reload: the new configuration is not valid; the old one keeps running", "file", r.Path, "error", msg)
+		r.failed(err)
 		return err
 	}
 	r.done(s)

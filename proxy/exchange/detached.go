@@ -14,7 +14,7 @@ func (x *Exchange) Detached() *Exchange {
 	r := &x.Request
 	y := &Exchange{
 		Start: time.Now(), ID: strings.Clone(x.ID), Client: x.Client, ClientIP: x.ClientIP, Peer: x.Peer, Trace: x.Trace,
-		Consumer: strings.Clone(x.Consumer), Vouched: x.Vouched, Route: x.Route, Pattern: x.Pattern, Removed: x.Removed,
+		Consumer: strings.Clone(x.Consumer), Vouched: x.Vouched, Route: x.Route, Pattern: x.Pattern, Side: x.Side, Removed: x.Removed,
 		Original: Original{
 			Method: strings.Clone(x.Original.Method), Scheme: strings.Clone(x.Original.Scheme),
 			Authority: strings.Clone(x.Original.Authority), Path: strings.Clone(x.Original.Path), Query: strings.Clone(x.Original.Query),

@@ -30,6 +30,8 @@ type Exchange struct {
 	Route     string // the matched route's name, "" when none matched
 	Pattern   string // its path as configured: the http.route label
 	Params    []Param
+	Side      string    // the side of a split that it was given to, "" without one
+	Mirror    bool      // it is a copy, for a service whose answer nobody gets
 	Service   string    // the service it was forwarded to
 	Endpoint  string    // the endpoint of the last attempt
 	Attempts  int       // how often it was sent

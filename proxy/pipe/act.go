@@ -21,7 +21,13 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 		}
 		return nil
 	}
-	c := r.Cluster
+	c, terms, before := r.Cluster, &r.Forward, r.Before
+	if x.Mirror {
+		if r.Shadow == nil { // never: a copy must not reach the service itself
+			return noAnswer()
+		}
+		c, terms, before = r.Shadow.Cluster, &r.Shadow.Forward, r.Shadow.Before
+	}
 	if c == nil {
 		var fault *exchange.Fault
 		if c, fault = r.Find(x); fault != nil {
@@ -33,12 +39,12 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 	for _, o := range p.cfg.Observers {
 		o.Forward(x)
 	}
-	x.BeforeWrite = r.Before
+	x.BeforeWrite = before
 	var idle *idleBody
 	if r.StreamIdle > 0 {
 		idle = idleLimit(x, time.Duration(r.StreamIdle))
 	}
-	if fault := c.Forward(x, &r.Forward); fault != nil {
+	if fault := c.Forward(x, terms); fault != nil {
 		return fault
 	}
 	received(x)

@@ -30,6 +30,8 @@ type Route struct {
 	Redirect *Redirect
 	Respond  *Respond
 
+	Shadow *Shadow // where copies of exchanges go; nil when none are made
+
 	Forward           cluster.Options
 	Before            func(*exchange.Exchange, *exchange.ConnInfo) error // becomes the exchange's BeforeWrite
 	StripPrefix       string
@@ -44,6 +46,13 @@ type Route struct {
 	rewrite []piece
 	order   int
 	answers bool // a filter answers preflights
+}
+
+// Shadow is the service that gets copies of a route's exchanges (Exchange.Mirror).
+type Shadow struct {
+	Cluster *cluster.Cluster
+	Forward cluster.Options
+	Before  func(*exchange.Exchange, *exchange.ConnInfo) error
 }
 
 // hostMatch is one of Match.Hosts in the form Host returns.

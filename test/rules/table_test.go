@@ -46,6 +46,10 @@ var rooms = map[string][]string{
 	"proxy/filter/maintenance":     {"proxy/exchange", "proxy/filter", "proxy/filter/firewall", "proxy/filter/ipfilter"},
 	"proxy/filter/errorpages":      {"proxy/exchange", "proxy/filter", "proxy/filter/content"},
 	"proxy/filter/openapi":         {"proxy/exchange", "proxy/filter", "proxy/filter/content", "proxy/store"},
+	"proxy/filter/openapi":         {"proxy/exchange", "proxy/filter", "proxy/filter/content"},
+	"proxy/filter/split":           {"proxy/exchange", "proxy/filter", "proxy/filter/credential", "proxy/filter/firewall"},
+	"proxy/filter/mirror":          {"proxy/exchange", "proxy/filter"},
+	"proxy/filter/faultinjection":  {"proxy/exchange", "proxy/filter", "proxy/filter/ipfilter", "proxy/store"},
 
 	// The control plane.
 	"config":        {},

@@ -23,7 +23,7 @@ type held = store.Held[*answer]
 // visit is one forwarded exchange. A hit has none.
 type visit struct {
 	uri, user []byte
-	claims    string          // as appendClaims spells them
+	claims    string          // as appendClaims spells them, and the side of a split
 	creds     bool            // the request says who is asking
 	request   exchange.Fields // as it came: what later filters change chooses no variant
 	fwd       string          // why it was forwarded (RFC 9211 section 2.2)
@@ -82,6 +82,9 @@ func (f *cache) OnRequest(x *exchange.Exchange) filter.Verdict {
 	claims := claimRoom[:0]
 	if saw&sawClaim != 0 {
 		claims = appendClaims(claims, &r.Header)
+	}
+	if x.Side != "" { // sides of a split are different services: none answers for another
+		claims = appendPart(append(claims, 's'), x.Side)
 	}
 	now := f.now()
 	found := f.find(uri, user, creds, claims, &r.Header, now)
