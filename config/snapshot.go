@@ -23,6 +23,8 @@ type Snapshot struct {
 	Tracing   Tracing             `yaml:"tracing" doc:"Trace export and access log."`
 	Admin     Admin               `yaml:"admin" doc:"The loopback admin API and the probes."`
 	Shutdown  Shutdown            `yaml:"shutdown" doc:"How the process ends."`
+	Deadline  *Deadline           `yaml:"deadline" doc:"Header fields that carry how long a caller will wait, for callers and services outside the mesh."`
+	Overload  *Overload           `yaml:"overload" doc:"Turn requests away, the least important first, when the machine itself is full; off without it. {} takes the defaults."`
 
 	origin // where the values stand; kept by the loader
 }
@@ -107,6 +109,7 @@ type Route struct {
 	StreamIdle    time.Duration `yaml:"stream_idle" default:"0s" doc:"Longest gap within an answer's body. 0s is unlimited."`
 	TunnelIdle    time.Duration `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
 	Retries       Retries       `yaml:"retries" doc:"Retries of idempotent requests."`
+	Priority      string        `yaml:"priority" enum:"critical,default,sheddable" default:"default" doc:"Whose requests are turned away first when the machine is full (overload): sheddable, then default; critical never."`
 }
 
 // Match selects requests. All that is given must match.
@@ -142,7 +145,9 @@ type Rewrite struct {
 // Retries of requests that are safe to send again.
 type Retries struct {
 	Attempts   int           `yaml:"attempts" default:"1" min:"0" max:"10" doc:"Further attempts after the first. Only idempotent methods with a replayable body; a connection that failed before anything was sent is retried for any method."`
-	On         []string      `yaml:"on" enum:"connect,reset,502,503,504" default:"[connect, reset, 503]" doc:"What is retried: connection failures, connections that died before any answer, or these statuses."`
+	On         []string      `yaml:"on" enum:"connect,reset,gateway-error,5xx,409,425,429,500,502,503,504,cancelled,deadline-exceeded,resource-exhausted,aborted,internal,unavailable" default:"[connect, reset, 503]" doc:"What is retried: connection failures, connections that died before any answer, these statuses (gateway-error is 502, 503 and 504), or, of gRPC calls that were answered with nothing but a status, these gRPC statuses."`
+	Methods    []string      `yaml:"methods" listify:"true" enum:"GET,HEAD,OPTIONS,PUT,DELETE,POST,PATCH" default:"[GET, HEAD, OPTIONS, PUT, DELETE]" doc:"Methods that may be sent twice. gRPC statuses in on are retried whatever the method."`
+	IdemKey    bool          `yaml:"idempotency_key" doc:"Retry any method when the request has an Idempotency-Key: the service must honour it."`
 	Backoff    time.Duration `yaml:"backoff" default:"25ms" min:"1ms" doc:"First pause; doubles, with full jitter."`
 	MaxBackoff time.Duration `yaml:"max_backoff" default:"1s" min:"1ms" doc:"Longest pause."`
 	BufferBody int64         `yaml:"buffer_body" unit:"bytes" default:"64KiB" max:"16MiB" doc:"Bodies up to this size are kept so that they can be sent again."`
@@ -164,6 +169,9 @@ type Service struct {
 	ShareConns     bool           `yaml:"share_connections" default:"true" doc:"In the mesh, between two Lintels: exchanges share connections, up to 128 on each at a time. false gives each its own: dearer, but a lost packet then holds up one exchange and not all."`
 	MaxConns       int            `yaml:"max_conns" default:"0" min:"0" doc:"Connections per endpoint. 0 is unlimited."`
 	Breaker        Breaker        `yaml:"breaker" doc:"Circuit breaker."`
+	Concurrency    *Concurrency   `yaml:"concurrency" doc:"How many exchanges it has at once; unlimited without it. {} takes the defaults."`
+	RetryBudget    RetryBudget    `yaml:"retry_budget" doc:"How many of its requests may be retries."`
+	Fallback       *Fallback      `yaml:"fallback" doc:"A fixed answer while it cannot be asked."`
 }
 
 // ConsulService says which Consul service and instances.
@@ -192,6 +200,7 @@ type Breaker struct {
 	Window      time.Duration `yaml:"window" default:"10s" min:"100ms" doc:"Length of the window the share is taken over."`
 	Open        time.Duration `yaml:"open" default:"5s" min:"10ms" doc:"How long it stays open before a trial."`
 	Trials      int           `yaml:"trials" default:"3" min:"1" doc:"Successful trials that close it."`
+	Per         string        `yaml:"per" enum:"service,endpoint,both" default:"service" doc:"What there is one of: with endpoint, an endpoint that keeps failing is left out and the others go on."`
 }
 
 // Consumer is a known API client.
@@ -264,6 +273,7 @@ type Sidecar struct {
 	ForwardToken  bool              `yaml:"forward_token" default:"true" doc:"Hand the verified Txn-Token on to the app."`
 	UserHeaders   bool              `yaml:"user_headers" default:"true" doc:"Give the app X-User-Id, X-User-Roles and X-User-Scope, made from the verified Txn-Token."`
 	Limits        Limits            `yaml:"limits" doc:"Limits on sizes and times of the mesh listener."`
+	Concurrency   *Concurrency      `yaml:"concurrency" doc:"How many exchanges the app has at once; unlimited without it. {} takes the defaults."`
 }
 
 // Upstream is a loopback port for one service.

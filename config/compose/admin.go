@@ -176,6 +176,9 @@ func (w *Watched) Gauges() error {
 	if err := w.Redis.gauges(w.Metrics); err != nil {
 		return err
 	}
+	if err := w.resilience(); err != nil {
+		return err
+	}
 	return w.Metrics.Watch(tracing.Gauges{
 		Staleness: func(emit tracing.Emit) {
 			age := map[string]time.Duration{} // the oldest of a service's queries
@@ -205,6 +208,11 @@ func (w *Watched) Gauges() error {
 			for _, s := range w.Clusters.Status() {
 				if n, ok := breakerNumber[s.Breaker]; ok {
 					emit(n, s.Service, "")
+				}
+				for _, e := range s.Endpoints {
+					if n, ok := breakerNumber[e.Breaker]; ok {
+						emit(n, s.Service, e.Address)
+					}
 				}
 			}
 		},

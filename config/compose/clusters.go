@@ -4,12 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net/http"
 	"os"
-	"slices"
-	"strconv"
 	"sync"
-	"time"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
@@ -58,7 +54,7 @@ func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, err
 	}
 	var stop func()
 	var cl *cluster.Cluster
-	cl = cluster.New(cluster.Config{
+	conf := cluster.Config{
 		Service: name, Protocol: svc.Protocol, Balance: svc.Balance, Transport: NewTransport(t),
 		Breaker: cluster.BreakerConfig(svc.Breaker),
 		Stop: func() {
@@ -67,7 +63,9 @@ func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, err
 			}
 			c.forget(name, cl)
 		},
-	})
+	}
+	resilient(&conf, svc)
+	cl = cluster.New(conf)
 	var err error
 	if stop, err = c.Feed(name, svc, cl.Replace); err != nil {
 		_ = cl.Close()
@@ -118,16 +116,4 @@ func clientTLS(c *config.ServiceTLS) (*tls.Config, error) {
 		conf.Certificates = []tls.Certificate{pair}
 	}
 	return conf, nil
-}
-
-// Forwarding turns a route's terms into the cluster's.
-func Forwarding(timeout time.Duration, r config.Retries) cluster.Options {
-	o := cluster.Options{Timeout: timeout, Attempts: r.Attempts, Backoff: r.Backoff, MaxBackoff: r.MaxBackoff,
-		BufferBody: r.BufferBody, OnConnect: slices.Contains(r.On, "connect"), OnReset: slices.Contains(r.On, "reset")}
-	for _, on := range r.On {
-		if status, err := strconv.Atoi(on); err == nil && http.StatusText(status) != "" {
-			o.OnStatus = append(o.OnStatus, status)
-		}
-	}
-	return o
 }

@@ -17,6 +17,10 @@ type Config struct {
 	Transport exchange.Transport
 	Breaker   BreakerConfig
 	Stop      func() // called once by Close, to end the watch that feeds the cluster
+
+	RetryBudget RetryBudgetConfig
+	Limit       *LimitConfig // nil: unlimited
+	Fallback    *Fallback    // nil: none
 }
 
 // Cluster is a service's live endpoints with their picker, breaker and
@@ -26,6 +30,9 @@ type Cluster struct {
 	cfg     Config
 	breaker *breaker
 	pick    picker
+	budget  *retryBudget
+	limit   *limit
+	trips   bool // endpoints have breakers of their own
 
 	mu     sync.Mutex // serialises Replace
 	lineup atomic.Pointer[lineup]
@@ -39,14 +46,17 @@ type Cluster struct {
 type member struct {
 	Endpoint
 	busy *atomic.Int64
+	trip *breaker // nil: it has none of its own
 }
 
 // New returns a cluster without endpoints.
 func New(cfg Config) *Cluster {
 	c := &Cluster{cfg: cfg}
-	if cfg.Breaker.Enabled {
+	if cfg.Breaker.Enabled && cfg.Breaker.Per != "endpoint" {
 		c.breaker = newBreaker(cfg.Service, cfg.Breaker)
 	}
+	c.trips = cfg.Breaker.Enabled && (cfg.Breaker.Per == "endpoint" || cfg.Breaker.Per == "both")
+	c.budget, c.limit = newRetryBudget(cfg.RetryBudget), newLimit(cfg.Limit)
 	c.pick = newPicker(cfg.Balance)
 	c.lineup.Store(newLineup(nil))
 	return c
@@ -76,9 +86,9 @@ func (c *Cluster) Replace(endpoints []Endpoint) {
 		m := known[ep.Address]
 		switch {
 		case m == nil:
-			m = &member{ep, new(atomic.Int64)}
+			m = &member{ep, new(atomic.Int64), c.newTrip()}
 		case !sameEndpoint(m.Endpoint, ep):
-			m = &member{ep, m.busy}
+			m = &member{ep, m.busy, m.trip}
 		}
 		next = append(next, m)
 	}
@@ -114,6 +124,7 @@ type Status struct {
 	Connections int              `json:"connections"`
 	InFlight    int64            `json:"in_flight"`
 	Endpoints   []EndpointStatus `json:"endpoints"`
+	Resilience
 }
 
 // EndpointStatus is one endpoint as the admin API shows it.
@@ -123,14 +134,15 @@ type EndpointStatus struct {
 	Zone    string   `json:"zone,omitempty"`
 	Tags    []string `json:"tags,omitempty"`
 	Busy    int64    `json:"busy"`
+	Breaker string   `json:"breaker,omitempty"`
 }
 
 // Status reports the cluster's present state.
 func (c *Cluster) Status() Status {
 	s := Status{Service: c.cfg.Service, Breaker: c.breaker.state(),
-		Connections: c.cfg.Transport.Open(), InFlight: c.inHand.Load(), Endpoints: []EndpointStatus{}}
+		Connections: c.cfg.Transport.Open(), InFlight: c.inHand.Load(), Endpoints: []EndpointStatus{}, Resilience: c.resilience()}
 	for _, m := range c.lineup.Load().members {
-		s.Endpoints = append(s.Endpoints, EndpointStatus{m.Address, m.weight(), m.Zone, m.Tags, m.busy.Load()})
+		s.Endpoints = append(s.Endpoints, EndpointStatus{m.Address, m.weight(), m.Zone, m.Tags, m.busy.Load(), m.trip.shown()})
 	}
 	return s
 }

@@ -10,7 +10,7 @@ import (
 func weighted(weights ...int) *lineup {
 	var ms []*member
 	for i, w := range weights {
-		ms = append(ms, &member{Endpoint{Address: fmt.Sprint(i), Weight: w}, new(atomic.Int64)})
+		ms = append(ms, &member{Endpoint{Address: fmt.Sprint(i), Weight: w}, new(atomic.Int64), nil})
 	}
 	return newLineup(ms)
 }

@@ -34,6 +34,7 @@ type Exchange struct {
 	Endpoint  string    // the endpoint of the last attempt
 	Attempts  int       // how often it was sent
 	Deadline  time.Time // the answer's head must have arrived by then; zero before forwarding
+	Due       time.Time // until when the caller waits by its own word, in a header field; zero when it said nothing
 	Spare     int       // further attempts left to those behind this hop
 	Sent      time.Time // when the last attempt began
 	Answered  time.Time // when its answer's head arrived

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,6 +55,7 @@ type Txn struct {
 	Chain    []string       // SPIFFE IDs it came through, oldest first; the last is the TLS peer
 	Deadline time.Time      // zero when the caller set none
 	Retries  int            // retries the caller leaves to those further on; -1 unset
+	Spent    *atomic.Int32  // those of them made so far, by all calls of the transaction; nil when it is not counted
 	Memory   string         // the tracestate member by which the app's own calls find this transaction
 }
 

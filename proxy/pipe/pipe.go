@@ -165,6 +165,8 @@ func (p *Pipe) serve(x *exchange.Exchange, r *run) {
 		x.DropResponse()
 		if p.rescue(x, r, fault) && x.Response.Status != 0 {
 			x.Fault, x.Rescued = nil, fault // there is an ordinary answer after all
+		} else if instead(x, fault) {
+			x.Fault, x.Rescued = nil, fault
 		} else {
 			answer(x, fault)
 		}
