@@ -93,7 +93,7 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 		}
 	}
 	txn.Chain, txn.Deadline, txn.Retries = vouched.Chain, vouched.Deadline, vouched.Retries
-	txn.Spent = spent
+	txn.Spent, txn.Priority, x.Priority = spent, vouched.Priority, vouched.Priority
 	r.accept(x, txn)
 	return filter.Next
 }

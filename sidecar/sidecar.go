@@ -56,6 +56,7 @@ type Sidecar struct {
 	registered discovery.Registered
 	probe      *probe
 	background context.CancelFunc
+	shed       *pipe.Shedder // nil when not configured
 	working    sync.WaitGroup
 	drainNow   chan struct{}
 	drainOnce  sync.Once
@@ -89,6 +90,9 @@ func Start(ctx context.Context, o Options) (c *Sidecar, err error) {
 		}
 	}()
 	if c.observers, err = compose.NewObservers(s.Tracing, c.cfg.Service+"-sidecar", o.Version, o.Out, c.log); err != nil {
+		return c, err
+	}
+	if c.shed, err = compose.Shedder(background, s.Overload, c.observers.Metrics, c.log); err != nil {
 		return c, err
 	}
 	if c.discovery, err = compose.OpenDiscovery(s.Discovery, o.Catalog, c.log); err != nil {
@@ -213,7 +217,7 @@ func (c *Sidecar) open(ctx context.Context, cfg exchange.ServerConfig, address s
 	if err != nil {
 		return err
 	}
-	p := pipe.New(pipe.Config{Path: compose.PathMode(c.cfg.Path), Observers: observers, Log: c.log}, live)
+	p := pipe.New(pipe.Config{Path: compose.PathMode(c.cfg.Path), Observers: observers, Log: c.log, Shed: c.shed}, live)
 	c.watched.Pipe(cfg.Name, p)
 	server, err := compose.NewServer(cfg, p, c.log)
 	if err != nil {

@@ -1,6 +1,9 @@
 package compose
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,6 +12,9 @@ import (
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/http1"
+	"lintel.dev/lintel/proxy/pipe"
+	"lintel.dev/lintel/tracing"
 )
 
 // grpcCodes are the gRPC statuses that retries.on may name.
@@ -49,4 +55,34 @@ func resilient(c *cluster.Config, svc config.Service) {
 			c.Fallback.Answer.Header = append(c.Fallback.Answer.Header, exchange.Field{Name: name, Value: value})
 		}
 	}
+}
+
+// priorities are those a route may have.
+var priorities = map[string]exchange.Priority{"critical": exchange.Critical, "sheddable": exchange.Sheddable}
+
+// Priority is what a route's setting means.
+func Priority(setting string) exchange.Priority { return priorities[setting] }
+
+// Shedder returns what turns requests away when the machine is full, running
+// until ctx ends; nil when that is not configured.
+func Shedder(ctx context.Context, cfg *config.Overload, m *tracing.Metrics, log *slog.Logger) (*pipe.Shedder, error) {
+	if cfg == nil {
+		return nil, nil
+	}
+	s := &pipe.Shedder{Delay: cfg.Delay, Interval: cfg.Interval, Log: log,
+		Measure: func() time.Duration { return http1.LoopDelay(10 * cfg.Delay) }}
+	err := errors.Join(
+		m.RegisterGauge("lintel_overload_level", "Share of requests turned away because the machine is full: up to 1 of the sheddable, up to 2 also of those of default priority.", nil,
+			func(emit tracing.Emit) { emit(s.Level()) }),
+		m.RegisterGauge("lintel_overload_delay_seconds", "How late work started at least, in the last interval.", nil,
+			func(emit tracing.Emit) { emit(s.LastDelay().Seconds()) }),
+		m.RegisterCounter("lintel_overload_shed_total", "Requests turned away because the machine was full.", []string{"priority"}, func(emit tracing.Emit) {
+			emit(float64(s.Shed(exchange.Default)), "default")
+			emit(float64(s.Shed(exchange.Sheddable)), "sheddable")
+		}))
+	if err != nil {
+		return nil, err
+	}
+	go s.Run(ctx)
+	return s, nil
 }

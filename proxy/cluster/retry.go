@@ -95,7 +95,7 @@ func idempotent(method string) bool {
 // replayable reports whether the request body can be sent again.
 func (r *run) replayable() bool { return r.replay || r.kept.whole() }
 
-// budget is how many retries are left to this exchange by its route and by its
+// left is how many retries are left to this exchange by its route and by its
 // callers.
 func (r *run) left(made int) int {
 	left := r.o.Attempts - made
@@ -109,21 +109,15 @@ func (r *run) left(made int) int {
 	return max(left, 0)
 }
 
-// spend takes one retry from every budget, or none.
+// spend takes one retry from the service's budget and from the transaction's. One
+// that the service's refuses counts as made with the transaction: who called must
+// not make it in our place.
 func (r *run) spend() bool {
-	t := r.x.Txn
-	shared := t != nil && t.Retries >= 0 && t.Spent != nil
-	if shared && int(t.Spent.Add(1)) > t.Retries {
+	if t := r.x.Txn; t != nil && t.Retries >= 0 && t.Spent != nil && int(t.Spent.Add(1)) > t.Retries {
 		t.Spent.Add(-1)
 		return false
 	}
-	if r.c.budget.withdraw(time.Now()) {
-		return true
-	}
-	if shared {
-		t.Spent.Add(-1)
-	}
-	return false
+	return r.c.budget.withdraw(time.Now())
 }
 
 // told reads what the Lintel that answered says of retries behind it.

@@ -151,6 +151,18 @@ func TestCallsOfATransactionShareItsRetries(t *testing.T) {
 	}
 }
 
+// A retry that the service's budget refuses is not to be made by the caller either.
+func TestARefusedRetryCountsWithTheTransaction(t *testing.T) {
+	tr := &clustertest.Transport{Answer: func(*exchange.Exchange, string) error { return clustertest.Fault("reset", false) }}
+	c := newTest(t, tr, Config{RetryBudget: RetryBudgetConfig{Window: time.Minute}}, "a:1", "b:1")
+	x := newExchange("GET", "")
+	x.Txn = &exchange.Txn{Retries: 3, Spent: new(atomic.Int32)}
+	if f := c.Forward(x, &opts); code(f) != "reset" || x.Attempts != 1 || x.Txn.Spent.Load() != 1 {
+		t.Error(f, x.Attempts, x.Txn.Spent.Load())
+	}
+	over(x)
+}
+
 func TestRetryAfterIsHonouredWhenThereIsNobodyElse(t *testing.T) {
 	for _, c := range []struct {
 		endpoints []string

@@ -41,6 +41,8 @@ type Exchange struct {
 	CacheInfo string    // Cache-Status member of this hop (RFC 9211), "" when no cache took part
 	Removed   int       // reserved header lines the firewall took off this request
 
+	Priority Priority // how important it is when not everything can be done
+
 	Hold    any    // the pipe's own: what Finish needs of Serve
 	Fault   *Fault // why there is no ordinary answer; nil when there is one
 	Rescued *Fault // the fault in whose place a filter supplied the answer, for observers and caches

@@ -30,6 +30,8 @@ type Config struct {
 	Observers []Observer // in this order; End in reverse
 	Log       *slog.Logger
 
+	Shed *Shedder // nil: everything is taken
+
 	// Challenge answers what an ACME server asks under ChallengePath, before
 	// anything is routed. It may read a file. Nil answers nothing.
 	Challenge func(host, path string) (body string, ok bool)
@@ -202,6 +204,12 @@ func (p *Pipe) request(x *exchange.Exchange, r *run) (*exchange.Fault, bool) {
 		return noRoute(x, r.table, host), false
 	}
 	x.Route, x.Pattern = r.route.Name, r.route.PathMatch()
+	if r.route.Priority != exchange.Default {
+		x.Priority = r.route.Priority
+	}
+	if !p.cfg.Shed.Admit(x.Priority) {
+		return shedFault(), false
+	}
 	return p.filters(x, r, len(r.table.Always)+len(r.route.Filters))
 }
 
