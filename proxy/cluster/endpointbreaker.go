@@ -16,14 +16,14 @@ func (m *member) available() bool {
 
 // pick chooses an endpoint whose breaker is not open; nil when there is none.
 func (r *run) pick(l *lineup) *member {
-	m := r.c.pick.pick(l, &r.seen)
+	m := r.draw(l, &r.seen)
 	if !r.c.trips || m.available() {
 		return m
 	}
 	avoid := r.seen
 	for range 3 {
 		avoid.add(m)
-		if m = r.c.pick.pick(l, &avoid); m.available() {
+		if m = r.draw(l, &avoid); m.available() {
 			return m
 		}
 	}
@@ -43,6 +43,9 @@ func (r *run) pick(l *lineup) *member {
 	}
 	return second
 }
+
+// draw asks the picker.
+func (r *run) draw(l *lineup, avoid *tried) *member { return r.c.pick.pick(l, avoid) }
 
 // letIn has the endpoint's own breaker, where there is one, let the attempt
 // through, and reports whether it did.

@@ -3,10 +3,14 @@ package examples_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"lintel.dev/lintel/proxy/cluster"
 )
 
 func (g *gateway) post(path, body string, h http.Header) answer {
@@ -128,5 +132,74 @@ func TestResilienceExampleAsksAgainWithAKey(t *testing.T) {
 	}
 	if got := g.post("/orders/1", "buy", http.Header{}); got.StatusCode != http.StatusTooManyRequests || n.Load() != 3 {
 		t.Errorf("%d %q after %d", got.StatusCode, got.body, n.Load())
+	}
+}
+
+// A gRPC call is sent again on a trailers-only UNAVAILABLE, with the same message
+// and less time.
+func TestResilienceExampleRetriesGRPC(t *testing.T) {
+	var mu sync.Mutex
+	var messages []string
+	var left []time.Duration
+	stock := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		d, ok := cluster.GRPCTimeout(r.Header.Get("Grpc-Timeout"))
+		mu.Lock()
+		defer mu.Unlock()
+		if messages, left = append(messages, string(b)), append(left, d); !ok || r.ProtoMajor != 2 {
+			t.Errorf("%s, grpc-timeout %q", r.Proto, r.Header.Get("Grpc-Timeout"))
+		}
+		w.Header().Set("Content-Type", "application/grpc")
+		if len(messages)%3 != 0 {
+			w.Header().Set("Grpc-Status", "14")
+			return
+		}
+		_, _ = io.WriteString(w, "answer")
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+	}))
+	stock.Config.Protocols = new(http.Protocols)
+	stock.Config.Protocols.SetUnencryptedHTTP2(true)
+	stock.Start()
+	t.Cleanup(stock.Close)
+	g := start(t, "resilience.yaml", map[string]string{"STOCK": stock.Listener.Addr().String()})
+
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(tr.CloseIdleConnections)
+	call := func(timeout string) answer {
+		// Of unknown length, as gRPC clients send it.
+		req, err := http.NewRequest(http.MethodPost, g.base+"/shop.Stock/Get", io.MultiReader(strings.NewReader("mess"), strings.NewReader("age")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "Grpc-Timeout": {timeout}}
+		res, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer{res, string(b)}
+	}
+	for n := range 5 {
+		if got := call("2S"); got.body != "answer" || got.Trailer.Get("Grpc-Status") != "0" {
+			t.Errorf("call %d: %d %q %v %v", n, got.StatusCode, got.body, got.Header, got.Trailer)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i, m := range messages {
+		if m != "message" || left[i] > 2*time.Second || left[i] < time.Second {
+			t.Errorf("attempt %d: %q, %s left", i, m, left[i])
+		}
+	}
+	if len(messages) != 15 || left[1] >= left[0] {
+		t.Errorf("%d attempts, left %v", len(messages), left)
+	}
+	if got := call("2 S"); got.Header.Get("Grpc-Status") != "13" {
+		t.Errorf("a malformed timeout: %v", got.Header)
 	}
 }
