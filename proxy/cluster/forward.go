@@ -33,6 +33,7 @@ const freeRetries = 2
 // Forward sends x to an endpoint and fills x.Response with the answer's head
 // and its streaming body. It returns why that was not possible.
 func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
+	c = c.serving()
 	x.Service = c.cfg.Service
 	r := newRun()
 	r.c, r.x, r.o = c, x, o
@@ -136,7 +137,7 @@ func (r *run) attempt() (struct{}, error) {
 		}
 		return struct{}{}, errNotItsFault
 	}
-	m := c.pick.pick(lineup, &r.seen)
+	m := r.choose(lineup)
 	x.Endpoint = m.Address
 	x.Attempts++
 	if x.Sent, r.now = r.now, (time.Time{}); x.Sent.IsZero() {
@@ -159,6 +160,7 @@ func (r *run) attempt() (struct{}, error) {
 		return struct{}{}, r.fault
 	}
 	x.Answered = since(x.Sent)
+	r.stick()
 	if failing(x.Response.Status) {
 		return struct{}{}, errBadStatus
 	}
