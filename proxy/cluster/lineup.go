@@ -13,6 +13,7 @@ type lineup struct {
 	spare   []*member // usable, but for what members cannot take
 	weights []uint64  // of members; nil when they are all the same
 	ends    []uint64  // sums of weights so far; nil when they are all the same
+	guide   []uint32  // where in ends to look for a position, by its part of total
 	total   uint64    // of weights
 	step    uint64    // has no divisor in common with total
 	mean    float64   // weight
@@ -44,6 +45,7 @@ func weighLineup(members []*member, weights []uint64) *lineup {
 			l.ends[i] = l.total
 		}
 		l.mean = float64(l.total) / float64(len(members))
+		l.guide = guide(l.ends, l.total)
 	}
 	// Multiples of the golden ratio spread evenly at every scale.
 	l.step = uint64(float64(l.total)*0.6180339887498949) | 1
@@ -59,16 +61,29 @@ func (l *lineup) at(position uint64) int {
 	if l.ends == nil {
 		return int(position)
 	}
-	low, high := 0, len(l.ends)-1
-	for low < high {
-		mid := int(uint(low+high) >> 1)
-		if position < l.ends[mid] {
-			high = mid
-		} else {
-			low = mid + 1
-		}
+	high, low := bits.Mul64(position, uint64(len(l.guide)))
+	part, _ := bits.Div64(high, low, l.total)
+	i := int(l.guide[part])
+	for position >= l.ends[i] {
+		i++
 	}
-	return low
+	return i
+}
+
+// guide says for as many even parts of total as there are members which member's
+// positions the part begins in: from there it is a step or two.
+func guide(ends []uint64, total uint64) []uint32 {
+	g := make([]uint32, len(ends))
+	i := 0
+	for part := range g {
+		high, low := bits.Mul64(total, uint64(part))
+		from, _ := bits.Div64(high, low, uint64(len(g)))
+		for from >= ends[i] {
+			i++
+		}
+		g[part] = uint32(i)
+	}
+	return g
 }
 
 // turn is the n-th turn of an endless round. The step spreads a heavy member's

@@ -28,6 +28,7 @@ type vitals struct {
 	probe   *time.Timer // the next probe
 	ejected time.Time   // until when it is left out; zero when it is not
 	fault   string      // why it was ejected
+	until   time.Time   // end of the last ejection
 	times   int         // ejections that count for the length of the next
 	since   time.Time   // eased in from then on; zero once it has its whole weight
 }

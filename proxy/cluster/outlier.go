@@ -133,6 +133,7 @@ func (c *Cluster) eject(address string, v *vitals, why string) {
 func (c *Cluster) out(o *Outlier, v *vitals, now time.Time, why string) {
 	v.times++
 	v.ejected, v.fault = now.Add(min(time.Duration(v.times)*o.Base, o.Longest)), why
+	v.until = v.ejected
 	c.ejections.Add(1)
 }
 
@@ -165,7 +166,7 @@ func (c *Cluster) sweep() {
 		all := float64(good) + float64(bad)
 		if o.FailureRate > 0 && int(all) >= max(1, o.MinRequests) && float64(bad) >= o.FailureRate*all {
 			found = append(found, outlier{m.Address, m.vitals, fmt.Sprintf("%d of %d requests failed", bad, int(all))})
-		} else if m.times > 0 {
+		} else if m.times > 0 && now.Sub(m.until) >= o.Interval {
 			m.times--
 		}
 	}

@@ -139,3 +139,19 @@ func BenchmarkReplace(b *testing.B) {
 		}
 	}
 }
+
+// TestAtIsExact: every position falls to the member whose weight covers it.
+func TestAtIsExact(t *testing.T) {
+	for _, weights := range [][]int{{1, 2}, {3, 1, 1, 7}, {100, 1, 1, 1, 1, 50}, {1, 1, 1000}, {5, 5, 5, 4}} {
+		l := weighted(weights...)
+		position := uint64(0)
+		for i, w := range weights {
+			for range w {
+				if got := l.at(position); got != i {
+					t.Fatalf("%v: position %d falls to %d, want %d", weights, position, got, i)
+				}
+				position++
+			}
+		}
+	}
+}

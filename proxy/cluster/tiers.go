@@ -25,7 +25,7 @@ type tiers struct {
 
 	born   time.Time
 	mu     sync.Mutex
-	began  bool      // the first tier has been in service
+	began  bool      // the first tier has taken traffic
 	better int       // the tier that is waited with; -1 none
 	since  time.Time // when it became good
 	timer  *time.Timer
@@ -87,7 +87,7 @@ func (t *tiers) review() {
 	}
 	now := int(t.now.Load())
 	best := t.best()
-	t.began = t.began || t.good(0)
+	t.began = t.began || now == 0 && t.good(0)
 	switch {
 	case best >= now || !t.good(now):
 		t.better = -1
