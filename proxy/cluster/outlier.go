@@ -78,10 +78,6 @@ func (c *Cluster) count(o *Outlier, r *run, m *member, failed, own bool) {
 	if o.FailureRate > 0 {
 		m.bad.Add(1)
 	}
-	what := fmt.Sprintf("status %d", r.x.Response.Status)
-	if r.fault != nil {
-		what = r.fault.Code
-	}
 	row := m.row.Add(1)
 	gateway := int32(0)
 	if own {
@@ -89,17 +85,26 @@ func (c *Cluster) count(o *Outlier, r *run, m *member, failed, own bool) {
 	} else {
 		gateway = m.gateway.Add(1)
 	}
+	var why string
 	switch {
 	case o.Consecutive > 0 && int(row) >= o.Consecutive:
 		m.row.Store(0)
-		what = fmt.Sprintf("%d failures in a row, the last: %s", row, what)
+		why = fmt.Sprintf("%d failures in a row, the last: %s", row, r.failure())
 	case o.Gateway > 0 && int(gateway) >= o.Gateway:
 		m.gateway.Store(0)
-		what = fmt.Sprintf("%d gateway failures in a row, the last: %s", gateway, what)
+		why = fmt.Sprintf("%d gateway failures in a row, the last: %s", gateway, r.failure())
 	default:
 		return
 	}
-	go c.eject(m.Address, m.vitals, what) // the exchange may run on an event loop, and need not wait
+	go c.eject(m.Address, m.vitals, why) // the exchange may run on an event loop, and need not wait
+}
+
+// failure is what went wrong with the attempt, in a word.
+func (r *run) failure() string {
+	if r.fault != nil {
+		return r.fault.Code
+	}
+	return fmt.Sprintf("status %d", r.x.Response.Status)
 }
 
 // eject leaves an endpoint out for a while, unless too many are out already.
