@@ -93,7 +93,7 @@ type HealthHTTP struct {
 	Path    string            `yaml:"path" default:"/" pattern:"^/[^\\x00-\\x20\\x7f#]*$" doc:"Path, and query if need be." example:"/healthz"`
 	Host    string            `yaml:"host" doc:"Host asked for; the endpoint's address when empty."`
 	Headers map[string]string `yaml:"headers" doc:"Further request headers."`
-	Status  []string          `yaml:"status" listify:"true" default:"[2xx]" pattern:"^[1-5](xx|[0-9][0-9])$" doc:"Statuses of a healthy endpoint." example:"[200, 3xx]"`
+	Status  []string          `yaml:"status" listify:"true" default:"[2xx]" pattern:"^([1-5]xx|[1-5][0-9]{2})$" doc:"Statuses of a healthy endpoint." example:"[200, 3xx]"`
 }
 
 // Validate implements Validator.
