@@ -63,7 +63,7 @@ func (e *latency) observe(d time.Duration, now int64) {
 	e.stamp.Store(now)
 }
 
-var began = time.Now()
+var epoch = time.Now()
 
 // clock is monotonic time in nanoseconds.
-func clock() int64 { return int64(time.Since(began)) }
+func clock() int64 { return int64(time.Since(epoch)) }
