@@ -112,7 +112,7 @@ func check(s *config.Snapshot) []error {
 	if err := compose.CheckAdmin(s.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
 	}
-	return errs
+	return append(errs, compose.CheckServices(s)...)
 }
 
 func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer, lease *store.Lease) (route.Route, error) {
@@ -153,6 +153,9 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 		}
 		slices.Sort(known)
 		return r, fail("service", "service %q does not exist; services are %s", cfg.Service, strings.Join(known, ", "))
+	}
+	if svc, err = compose.WithFailover(s.Services, svc); err != nil {
+		return r, nil // CheckServices has said it
 	}
 	if r.Cluster, err = c.clusters.Use(lease, cfg.Service, svc); err != nil {
 		return r, fmt.Errorf("%s: %w", s.Pos("services."+cfg.Service), err)

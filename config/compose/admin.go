@@ -3,6 +3,7 @@ package compose
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -173,7 +174,7 @@ func (w *Watched) Config() any { return config.Dump(w.Reloader.Current()) }
 
 // Gauges registers what the rooms know about themselves.
 func (w *Watched) Gauges() error {
-	if err := w.Redis.gauges(w.Metrics); err != nil {
+	if err := errors.Join(w.Redis.gauges(w.Metrics), w.Clusters.gauges(w.Metrics)); err != nil {
 		return err
 	}
 	if err := w.resilience(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 
@@ -20,6 +21,8 @@ type Feed func(name string, svc config.Service, replace func([]cluster.Endpoint)
 type Clusters struct {
 	ID   *Identity // nil without a mesh
 	Feed Feed
+	Log  *slog.Logger  // may be nil
+	Here *cluster.Here // where this process is, for services with a locality
 
 	mu   sync.Mutex
 	live map[string]*cluster.Cluster // by service: the newest of that name
@@ -36,39 +39,8 @@ func (c *Clusters) Use(lease *store.Lease, name string, svc config.Service) (*cl
 }
 
 func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, error) {
-	t := exchange.TransportConfig{ConnectTimeout: svc.ConnectTimeout, IdleTimeout: svc.IdleTimeout,
-		MaxIdle: svc.MaxIdle, MaxConns: svc.MaxConns, Unshared: !svc.ShareConns}
-	switch {
-	case svc.Mesh && c.ID == nil:
-		return nil, fmt.Errorf("service %s is in the mesh, but identity.source is none: set identity", name)
-	case svc.Mesh:
-		if err := c.ID.Transport(meshName(name, svc), svc.SPIFFEID, &t); err != nil {
-			return nil, fmt.Errorf("service %s: %w", name, err)
-		}
-	case svc.TLS != nil:
-		conf, err := clientTLS(svc.TLS)
-		if err != nil {
-			return nil, fmt.Errorf("service %s: tls: %w", name, err)
-		}
-		t.TLS = conf
-	}
-	var stop func()
-	var cl *cluster.Cluster
-	conf := cluster.Config{
-		Service: name, Protocol: svc.Protocol, Balance: svc.Balance, Transport: NewTransport(t),
-		Breaker: cluster.BreakerConfig(svc.Breaker),
-		Stop: func() {
-			if stop != nil {
-				stop()
-			}
-			c.forget(name, cl)
-		},
-	}
-	resilient(&conf, svc)
-	cl = cluster.New(conf)
-	var err error
-	if stop, err = c.Feed(name, svc, cl.Replace); err != nil {
-		_ = cl.Close()
+	cl, err := c.one(name, "", svc)
+	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", name, err)
 	}
 	c.mu.Lock()
@@ -77,6 +49,56 @@ func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, err
 		c.live = map[string]*cluster.Cluster{}
 	}
 	c.live[name] = cl
+	return cl, nil
+}
+
+// one builds the cluster of a service, or of one tier of its failover.
+func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster, error) {
+	t := exchange.TransportConfig{ConnectTimeout: svc.ConnectTimeout, IdleTimeout: svc.IdleTimeout,
+		MaxIdle: svc.MaxIdle, MaxConns: svc.MaxConns, Unshared: !svc.ShareConns}
+	switch {
+	case svc.Mesh && c.ID == nil:
+		return nil, fmt.Errorf("it is in the mesh, but identity.source is none: set identity")
+	case svc.Mesh:
+		id, err := c.ID.expects(name, svc)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.ID.Transport(meshName(name, svc), id, &t); err != nil {
+			return nil, err
+		}
+	case svc.TLS != nil:
+		conf, err := clientTLS(svc.TLS)
+		if err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		t.TLS = conf
+	}
+	further, err := c.failover(name, svc)
+	if err != nil {
+		return nil, err
+	}
+	var stop func()
+	var cl *cluster.Cluster
+	cfg := cluster.Config{
+		Service: name, Tier: tier, Protocol: svc.Protocol, Transport: NewTransport(t),
+		Breaker: cluster.BreakerConfig(svc.Breaker), Failover: further,
+		Stop: func() {
+			if stop != nil {
+				stop()
+			}
+			if tier == "" {
+				c.forget(name, cl)
+			}
+		},
+	}
+	c.balancing(svc, t.TLS, &cfg)
+	resilient(&cfg, svc)
+	cl = cluster.New(cfg)
+	if stop, err = c.Feed(name, svc, cl.Replace); err != nil {
+		_ = cl.Close()
+		return nil, err
+	}
 	return cl, nil
 }
 

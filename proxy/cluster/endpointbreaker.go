@@ -44,13 +44,10 @@ func (r *run) pick(l *lineup) *member {
 	return second
 }
 
-// draw asks the picker.
-func (r *run) draw(l *lineup, avoid *tried) *member { return r.c.pick.pick(l, avoid) }
-
 // letIn has the endpoint's own breaker, where there is one, let the attempt
 // through, and reports whether it did.
 func (r *run) letIn(m *member) (in bool, err error) {
-	r.serving, r.visited = m, false
+	r.serving, r.last, r.visited = m, m, false
 	if m.trip == nil {
 		_, err = r.visit()
 	} else {

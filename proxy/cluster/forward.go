@@ -38,6 +38,7 @@ const freeRetries = 2
 // Forward sends x to an endpoint and fills x.Response with the answer's head
 // and its streaming body. It returns why that was not possible.
 func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
+	c = c.serving()
 	x.Service = c.cfg.Service
 	r := newRun()
 	r.c, r.x, r.o = c, x, o
@@ -182,6 +183,7 @@ func (r *run) visit() (struct{}, error) {
 		return struct{}{}, r.fault
 	}
 	x.Answered = since(x.Sent)
+	r.stick()
 	if r.mesh {
 		r.told()
 	}

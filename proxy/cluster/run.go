@@ -17,6 +17,10 @@ type run struct {
 	seen    tried
 	fault   *exchange.Fault
 	serving *member   // the endpoint whose answer x holds
+	last    *member   // the endpoint of the attempt in progress
+	key     uint64    // of the exchange, for consistent_hash
+	keyed   bool      // key is known
+	cookie  string    // Set-Cookie for a client that had no key; "" when none
 	free    int       // stale connections replaced so far
 	replay  bool      // the request body can be sent again
 	hurried bool      // the deadline is the caller's, not the route's
@@ -41,7 +45,7 @@ func newRun() *run {
 		return r
 	}
 	r := new(run)
-	r.try, r.call, r.over = r.attempt, r.visit, r.end
+	r.try, r.call, r.over = r.judged, r.visit, r.end
 	return r
 }
 
