@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -83,5 +84,27 @@ func TestAFailingServiceIsNotRetriedBeyondItsBudget(t *testing.T) {
 		if sent < c.min || sent > c.max {
 			t.Errorf("%+v: 1000 requests became %d, want %d to %d", c.budget, sent, c.min, c.max)
 		}
+	}
+}
+
+// A dead endpoint is hidden from all requests, however many happen to go there.
+func TestADeadEndpointCostsNothingOfTheBudget(t *testing.T) {
+	tr := &clustertest.Transport{}
+	tr.Connect = func(_ context.Context, address string) error {
+		if address == "a:1" {
+			return clustertest.Fault("connect-refused", true)
+		}
+		return nil
+	}
+	cl := newTest(t, tr, Config{Balance: "round_robin", RetryBudget: RetryBudgetConfig{Ratio: 0.01, Window: time.Minute}}, "a:1", "b:1")
+	for range 1000 {
+		x := newExchange("POST", "")
+		if f := cl.Forward(x, &opts); f != nil {
+			t.Fatal(f)
+		}
+		over(x)
+	}
+	if r := cl.resilience().Retries; r.Exhausted != 0 || tr.Calls()["a:1"] < 100 {
+		t.Errorf("%+v, %v", r, tr.Calls())
 	}
 }

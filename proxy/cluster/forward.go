@@ -95,7 +95,7 @@ func (r *run) loop() *exchange.Fault {
 			n++
 			var ok bool
 			// What there is now is better than a certain timeout.
-			if wait, ok = r.pause(n, fault == nil); !ok || !x.Deadline.IsZero() && time.Until(x.Deadline) <= wait || !r.spend() {
+			if wait, ok = r.pause(n, fault == nil); !ok || !x.Deadline.IsZero() && time.Until(x.Deadline) <= wait || !r.spend(fault) {
 				return fault
 			}
 		}

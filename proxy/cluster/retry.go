@@ -111,13 +111,26 @@ func (r *run) left(made int) int {
 
 // spend takes one retry from the service's budget and from the transaction's. One
 // that the service's refuses counts as made with the transaction: who called must
-// not make it in our place.
-func (r *run) spend() bool {
+// not make it in our place. What nobody at the address took is no load on the
+// service, and going elsewhere then is what hides that an endpoint has died, a
+// third of all requests perhaps: that costs nothing of the service's budget.
+func (r *run) spend(f *exchange.Fault) bool {
 	if t := r.x.Txn; t != nil && t.Retries >= 0 && t.Spent != nil && int(t.Spent.Add(1)) > t.Retries {
 		t.Spent.Add(-1)
 		return false
 	}
-	return r.c.budget.withdraw(time.Now())
+	return nobodyThere(f) || r.c.budget.withdraw(time.Now())
+}
+
+func nobodyThere(f *exchange.Fault) bool {
+	if f == nil {
+		return false
+	}
+	switch f.Code {
+	case "connect-refused", "connect-failed", "unroutable":
+		return f.Retryable
+	}
+	return false
 }
 
 // told reads what the Lintel that answered says of retries behind it.

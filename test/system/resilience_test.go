@@ -81,44 +81,56 @@ func TestRetryStormStaysUnderTheCap(t *testing.T) {
 // sidecars and the app between them.
 func TestACallersDisappearanceReachesTheLastHop(t *testing.T) {
 	c := kit.StartChain(t, kit.ChainOptions{})
-	for name, path := range ways("/slow?ms=60000") {
-		t.Run(name, func(t *testing.T) {
+	relayed(c.Orders.App)
+	h2 := &http.Transport{Protocols: new(http.Protocols)}
+	h2.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(h2.CloseIdleConnections)
+	for proto, client := range map[string]http.RoundTripper{"HTTP/1.1": http.DefaultTransport, "HTTP/2": h2} {
+		for name, path := range ways("/slow?ms=60000") {
 			app := c.Orders.App
 			if name == "through the full chain" {
 				app = c.Inventory.App
-				relayed(c.Orders.App)
 			}
-			asked, gone := app.Requests.Load(), app.Cancelled.Load()
-			ctx, cancel := context.WithCancel(t.Context())
-			ended := make(chan error, 1)
-			go func() {
-				res, err := c.Request(ctx, http.MethodGet, path, "", nil, nil)
-				if err == nil {
-					_ = res.Body.Close()
-					err = fmt.Errorf("answered %d", res.StatusCode)
-				}
-				ended <- err
-			}()
-			kit.Eventually(t, limit, "the request arrives", func() error {
-				if app.Requests.Load() == asked {
-					return errors.New("not yet")
-				}
-				return nil
-			})
-			left := time.Now()
-			cancel()
-			if err := <-ended; !errors.Is(err, context.Canceled) {
-				t.Fatal(err)
-			}
-			kit.Eventually(t, 5*time.Second, "the last hop hears of it", func() error {
-				if app.Cancelled.Load() == gone {
-					return errors.New("it still works")
-				}
-				return nil
-			})
-			t.Logf("heard of after %s", time.Since(left).Round(time.Millisecond))
-		})
+			t.Run(proto+" "+name, func(t *testing.T) { disappear(t, client, "http://"+c.Edge+path, app) })
+		}
 	}
+}
+
+func disappear(t *testing.T, client http.RoundTripper, url string, app *kit.App) {
+	asked, gone := app.Requests.Load(), app.Cancelled.Load()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		res, err := client.RoundTrip(req)
+		if err == nil {
+			_ = res.Body.Close()
+			err = fmt.Errorf("answered %d", res.StatusCode)
+		}
+		ended <- err
+	}()
+	kit.Eventually(t, limit, "the request arrives", func() error {
+		if app.Requests.Load() == asked {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	left := time.Now()
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	kit.Eventually(t, 5*time.Second, "the last hop hears of it", func() error {
+		if app.Cancelled.Load() == gone {
+			return errors.New("it still works")
+		}
+		return nil
+	})
+	t.Logf("heard of after %s", time.Since(left).Round(time.Millisecond))
 }
 
 // What the first route allows is all that the last hop's app gets, whoever is in
