@@ -74,3 +74,38 @@ func TestAPreparedQueryThatIsMissingIsNoEmptyService(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// mute is a source that never answers.
+type mute struct{}
+
+func (mute) Name() string { return "mute" }
+
+func (mute) Watch(ctx context.Context, _ Query, _ func(Update)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestNobodyWaitsForASpare(t *testing.T) {
+	h := newTestHub(t, HubConfig{})
+	ready := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		return h.Ready(ctx)
+	}
+	spare, err := h.SubscribeSpare(mute{}, Query{Service: "a"}, func(Update) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spare.Close()
+	if err := ready(); err != nil {
+		t.Errorf("waited for a spare: %v", err)
+	}
+	needed, err := h.Subscribe(mute{}, Query{Service: "a"}, func(Update) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer needed.Close()
+	if err := ready(); err == nil {
+		t.Error("did not wait for what is needed, because it is also a spare")
+	}
+}

@@ -113,7 +113,7 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 	}
 	g.stores = store.NewSet()
 	c := &compiler{registry: registry, stores: g.stores, log: g.log, redis: &compose.Redis{Log: g.log},
-		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed, Log: g.log, Here: g.discovery.Here}}
+		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed, SpareFeed: g.discovery.SpareFeed, Log: g.log, Here: g.discovery.Here}}
 	if g.identity != nil {
 		c.sender = &compose.Sender{ID: g.identity}
 	}

@@ -140,7 +140,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 	}
 	c.stores = store.NewSet()
 	comp := &compiler{registry: registry, stores: c.stores, log: c.log, id: c.identity, intentions: c.intentions, redis: &compose.Redis{Log: c.log},
-		clusters: &compose.Clusters{ID: c.identity, Feed: c.discovery.Feed, Log: c.log, Here: c.discovery.Here},
+		clusters: &compose.Clusters{ID: c.identity, Feed: c.discovery.Feed, SpareFeed: c.discovery.SpareFeed, Log: c.log, Here: c.discovery.Here},
 		sender:   &compose.Sender{ID: c.identity, Workload: s.Identity.Txn.Workload}}
 	c.reloader = &compose.Reloader{Path: c.opts.Path, Log: c.log, Metrics: c.observers.Metrics, Apply: func(s *config.Snapshot) error {
 		if s.Sidecar == nil || s.Sidecar.Service != c.cfg.Service {

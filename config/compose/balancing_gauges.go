@@ -12,48 +12,43 @@ func (c *Clusters) gauges(m *tracing.Metrics) error {
 	return errors.Join(
 		m.RegisterGauge("lintel_endpoints_by_state", "Endpoints of a service by state: healthy, warming, spare, unhealthy, ejected.",
 			[]string{"lintel_service", "lintel_tier", "lintel_state"}, func(emit tracing.Emit) {
-				c.each(func(s cluster.Status) {
-					n := map[string]int{}
-					for _, e := range s.Endpoints {
-						n[e.State]++
-					}
+				c.each(func(n cluster.Numbers) {
 					for _, state := range cluster.States {
-						emit(float64(n[state]), s.Service, s.Name, state)
+						emit(float64(n.States[state]), n.Service, n.Tier, state)
 					}
 				})
 			}),
 		m.RegisterCounter("lintel_ejections_total", "Endpoints left out for what traffic met there.",
 			[]string{"lintel_service", "lintel_tier"}, func(emit tracing.Emit) {
-				c.each(func(s cluster.Status) { emit(float64(s.Ejections), s.Service, s.Name) })
+				c.each(func(n cluster.Numbers) { emit(float64(n.Ejections), n.Service, n.Tier) })
 			}),
 		m.RegisterGauge("lintel_panic", "1 while too few endpoints of a service are healthy, so that all are used.",
 			[]string{"lintel_service", "lintel_tier"}, func(emit tracing.Emit) {
-				c.each(func(s cluster.Status) {
-					n := 0.0
-					if s.Panic {
-						n = 1
+				c.each(func(n cluster.Numbers) {
+					panics := 0.0
+					if n.Panic {
+						panics = 1
 					}
-					emit(n, s.Service, s.Name)
+					emit(panics, n.Service, n.Tier)
 				})
 			}),
 		m.RegisterGauge("lintel_failover_tier", "Which set of endpoints takes a service's traffic: 0 its own, 1 the first of its failover.",
 			[]string{"lintel_service"}, func(emit tracing.Emit) {
-				for _, s := range c.Status() {
-					if len(s.Failover) > 0 {
-						emit(float64(s.Tier), s.Service)
+				c.each(func(n cluster.Numbers) {
+					if n.Failover {
+						emit(float64(n.Serving), n.Service)
 					}
-				}
+				})
 			}))
 }
 
 // each visits every cluster, and every tier of its failover.
-func (c *Clusters) each(visit func(cluster.Status)) {
-	for _, s := range c.Status() {
-		visit(s)
-		for _, t := range s.Failover {
-			// A tier may be another service's endpoints: it counts for the one it stands in for.
-			t.Service = s.Service
-			visit(t)
+func (c *Clusters) each(visit func(cluster.Numbers)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, cl := range c.live {
+		for _, n := range cl.Numbers() {
+			visit(n)
 		}
 	}
 }

@@ -24,6 +24,8 @@ type Clusters struct {
 	Log  *slog.Logger  // may be nil
 	Here *cluster.Here // where this process is, for services with a locality
 
+	SpareFeed Feed // for what is failed over to, which nobody waits for; nil: Feed
+
 	mu   sync.Mutex
 	live map[string]*cluster.Cluster // by service: the newest of that name
 }
@@ -95,7 +97,11 @@ func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster,
 	c.balancing(svc, t.TLS, &cfg)
 	resilient(&cfg, svc)
 	cl = cluster.New(cfg)
-	if stop, err = c.Feed(name, svc, cl.Replace); err != nil {
+	feed := c.Feed
+	if tier != "" && c.SpareFeed != nil {
+		feed = c.SpareFeed
+	}
+	if stop, err = feed(name, svc, cl.Replace); err != nil {
 		_ = cl.Close()
 		return nil, err
 	}

@@ -55,6 +55,17 @@ func (d *Discovery) Close() {
 
 // Feed is the Feed of Clusters.
 func (d *Discovery) Feed(name string, svc config.Service, replace func([]cluster.Endpoint)) (func(), error) {
+	return d.feed(d.Hub.Subscribe, name, svc, replace)
+}
+
+// SpareFeed is the SpareFeed of Clusters.
+func (d *Discovery) SpareFeed(name string, svc config.Service, replace func([]cluster.Endpoint)) (func(), error) {
+	return d.feed(d.Hub.SubscribeSpare, name, svc, replace)
+}
+
+type subscribe func(discovery.Source, discovery.Query, func(discovery.Update)) (*discovery.Subscription, error)
+
+func (d *Discovery) feed(subscribe subscribe, name string, svc config.Service, replace func([]cluster.Endpoint)) (func(), error) {
 	source, query, err := d.source(name, svc)
 	if err != nil {
 		return nil, err
@@ -62,7 +73,7 @@ func (d *Discovery) Feed(name string, svc config.Service, replace func([]cluster
 	if svc.Locality != "off" && svc.Locality != "" {
 		d.ask.Do(d.locate)
 	}
-	sub, err := d.Hub.Subscribe(source, query, func(u discovery.Update) { replace(u.Endpoints) })
+	sub, err := subscribe(source, query, func(u discovery.Update) { replace(u.Endpoints) })
 	if err != nil {
 		return nil, err
 	}

@@ -134,8 +134,11 @@ func (p *prober) ask(address string) error {
 	if p.Kind == "tcp" {
 		return p.connect(address)
 	}
+	// A context of its own: what waits for its end is forgotten with the probe.
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
 	x := &exchange.Exchange{Start: time.Now(), ID: "probe"}
-	x.Begin(p.ctx)
+	x.Begin(ctx)
 	defer x.RunDone()
 	p.request(x, address)
 	x.Expire(p.Timeout, errProbeTimeout)

@@ -46,7 +46,7 @@ func TestFailoverGoesInOrderAndReturnsSlowly(t *testing.T) {
 		if got := one(c); got != "static:1" {
 			t.Errorf("dc2 is gone: %s", got)
 		}
-		if s := c.Status(); s.Serving != "2: static" || s.Tier != 2 || len(s.Failover) != 2 || s.Failover[0].Name != "1: dc2" {
+		if s := c.Status(); s.Serving != "2: static" || c.Numbers()[0].Serving != 2 || len(s.Failover) != 2 || s.Failover[0].Name != "1: dc2" {
 			t.Errorf("%+v", s)
 		}
 		if c.Size() != 1 {
