@@ -23,6 +23,8 @@ type Snapshot struct {
 	Tracing   Tracing             `yaml:"tracing" doc:"Trace export and access log."`
 	Admin     Admin               `yaml:"admin" doc:"The loopback admin API and the probes."`
 	Shutdown  Shutdown            `yaml:"shutdown" doc:"How the process ends."`
+	Deadline  *Deadline           `yaml:"deadline" doc:"Header fields that carry how long a caller will wait, for callers and services outside the mesh."`
+	Overload  *Overload           `yaml:"overload" doc:"Turn requests away, the least important first, when the machine itself is full; off without it. {} takes the defaults."`
 
 	origin // where the values stand; kept by the loader
 }
@@ -111,6 +113,7 @@ type Route struct {
 	StreamIdle    time.Duration `yaml:"stream_idle" default:"0s" doc:"Longest gap within an answer's body. 0s is unlimited."`
 	TunnelIdle    time.Duration `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
 	Retries       Retries       `yaml:"retries" doc:"Retries of idempotent requests."`
+	Priority      string        `yaml:"priority" enum:"critical,default,sheddable" default:"default" doc:"Whose requests are turned away first when the machine is full (overload): sheddable, then default; critical never."`
 }
 
 // Match selects requests. All that is given must match.
@@ -146,7 +149,9 @@ type Rewrite struct {
 // Retries of requests that are safe to send again.
 type Retries struct {
 	Attempts   int           `yaml:"attempts" default:"1" min:"0" max:"10" doc:"Further attempts after the first. Only idempotent methods with a replayable body; a connection that failed before anything was sent is retried for any method."`
-	On         []string      `yaml:"on" enum:"connect,reset,502,503,504" default:"[connect, reset, 503]" doc:"What is retried: connection failures, connections that died before any answer, or these statuses."`
+	On         []string      `yaml:"on" enum:"connect,reset,gateway-error,5xx,409,425,429,500,502,503,504,cancelled,deadline-exceeded,resource-exhausted,aborted,internal,unavailable" default:"[connect, reset, 503]" doc:"What is retried: connection failures, connections that died before any answer, these statuses (gateway-error is 502, 503 and 504), or, of gRPC calls that were answered with nothing but a status, these gRPC statuses."`
+	Methods    []string      `yaml:"methods" listify:"true" enum:"GET,HEAD,OPTIONS,PUT,DELETE,POST,PATCH" default:"[GET, HEAD, OPTIONS, PUT, DELETE]" doc:"Methods that may be sent twice. gRPC statuses in on are retried whatever the method."`
+	IdemKey    bool          `yaml:"idempotency_key" doc:"Retry any method when the request has an Idempotency-Key: the service must honour it."`
 	Backoff    time.Duration `yaml:"backoff" default:"25ms" min:"1ms" doc:"First pause; doubles, with full jitter."`
 	MaxBackoff time.Duration `yaml:"max_backoff" default:"1s" min:"1ms" doc:"Longest pause."`
 	BufferBody int64         `yaml:"buffer_body" unit:"bytes" default:"64KiB" max:"16MiB" doc:"Bodies up to this size are kept so that they can be sent again."`
@@ -161,13 +166,27 @@ type Service struct {
 	SPIFFEID       string         `yaml:"spiffe_id" doc:"The exact identity expected of its endpoints, instead of identity.service_id." example:"spiffe://corp.example/orders"`
 	TLS            *ServiceTLS    `yaml:"tls" doc:"Ordinary TLS towards a service outside the mesh."`
 	Protocol       string         `yaml:"protocol" enum:"auto,http1,h2" default:"auto" doc:"auto speaks HTTP/2 to gRPC callers' services and HTTP/1.1 otherwise."`
-	Balance        string         `yaml:"balance" enum:"round_robin,least_request" default:"least_request" doc:"How an endpoint is picked; least_request takes the less busy of two random ones."`
+	Balance        string         `yaml:"balance" enum:"round_robin,least_request,peak_ewma,consistent_hash" default:"least_request" doc:"How an endpoint is picked: least_request takes the less busy of two random ones, peak_ewma the one of two where an answer is to be expected sooner, consistent_hash always the same for the same key."`
+	Hash           []HashKey      `yaml:"hash" listify:"true" doc:"Where consistent_hash finds a request's key; of several the first that the request has. A request without any goes anywhere."`
+	BoundedLoad    float64        `yaml:"bounded_load" default:"1.25" min:"0" doc:"Of consistent_hash: how many times its even share of the requests in flight an endpoint may have before some of its keys go to the next; counts from 8 in flight. 0 is unbounded: keys stay, whatever it costs."`
+	SlowStart      time.Duration  `yaml:"slow_start" default:"0s" min:"0s" max:"1h" doc:"A new or returned endpoint is eased in over this time, from a tenth of its weight. 0s is not at all."`
+	Locality       string         `yaml:"locality" enum:"off,zone,node" default:"off" doc:"Prefer endpoints of this process's own zone (or Consul node, and then zone) as far as their capacity goes."`
+	Subset         int            `yaml:"subset" default:"0" min:"0" doc:"Use only so many endpoints of a very large service, other ones in each process. 0 is all."`
+	Health         *Health        `yaml:"health" doc:"Active probes of its endpoints."`
+	Outlier        *Outlier       `yaml:"outlier" doc:"Leave endpoints out for a while that fail requests; {} for the defaults."`
+	Panic          float64        `yaml:"panic_threshold" default:"0.5" min:"0" max:"1" doc:"With less than this share of endpoints healthy, by probes and ejections, all are used. 0 is never."`
+	Failover       []Failover     `yaml:"failover" doc:"Where requests go, in this order, when no endpoint is healthy."`
+	FailoverBelow  float64        `yaml:"failover_below" default:"0" min:"0" max:"1" doc:"Fail over already with less than this share healthy, by probes and ejections."`
+	FailoverReturn time.Duration  `yaml:"failover_return" default:"10s" min:"0s" doc:"For how long a better set must be good before requests return to it."`
 	ConnectTimeout time.Duration  `yaml:"connect_timeout" default:"2s" min:"1ms" doc:"TCP and TLS together."`
 	IdleTimeout    time.Duration  `yaml:"idle_timeout" default:"60s" min:"1s" doc:"An unused connection to it is closed after."`
 	MaxIdle        int            `yaml:"max_idle" default:"1024" min:"1" doc:"Unused connections kept per endpoint. With fewer than there are clients at once, connections are closed and opened all the time; idle_timeout ends those that are not needed any more."`
 	ShareConns     bool           `yaml:"share_connections" default:"true" doc:"In the mesh, between two Lintels: exchanges share connections, up to 128 on each at a time. false gives each its own: dearer, but a lost packet then holds up one exchange and not all."`
 	MaxConns       int            `yaml:"max_conns" default:"0" min:"0" doc:"Connections per endpoint. 0 is unlimited."`
 	Breaker        Breaker        `yaml:"breaker" doc:"Circuit breaker."`
+	Concurrency    *Concurrency   `yaml:"concurrency" doc:"How many exchanges it has at once; unlimited without it. {} takes the defaults."`
+	RetryBudget    RetryBudget    `yaml:"retry_budget" doc:"How many of its requests may be retries."`
+	Fallback       *Fallback      `yaml:"fallback" doc:"A fixed answer while it cannot be asked."`
 }
 
 // ConsulService says which Consul service and instances.
@@ -176,8 +195,11 @@ type ConsulService struct {
 	Tags       []string          `yaml:"tags" listify:"true" doc:"All of these tags."`
 	Meta       map[string]string `yaml:"meta" doc:"Only endpoints with this metadata."`
 	Datacenter string            `yaml:"datacenter" doc:"Another datacenter."`
-	Namespace  string            `yaml:"namespace" doc:"Consul Enterprise namespace."`
-	Partition  string            `yaml:"partition" doc:"Consul Enterprise partition."`
+	Warning    bool              `yaml:"warning" doc:"Also use instances whose checks warn, with the weight that Consul has for that (weights.warning; 0 leaves them out)."`
+
+	PreparedQuery string `yaml:"prepared_query" doc:"A prepared query, by name or ID, instead of a service. It is asked every 10s, since it cannot block."`
+	Namespace     string `yaml:"namespace" doc:"Consul Enterprise namespace."`
+	Partition     string `yaml:"partition" doc:"Consul Enterprise partition."`
 }
 
 // ServiceTLS is ordinary TLS to a service.
@@ -197,6 +219,7 @@ type Breaker struct {
 	Window      time.Duration `yaml:"window" default:"10s" min:"100ms" doc:"Length of the window the share is taken over."`
 	Open        time.Duration `yaml:"open" default:"5s" min:"10ms" doc:"How long it stays open before a trial."`
 	Trials      int           `yaml:"trials" default:"3" min:"1" doc:"Successful trials that close it."`
+	Per         string        `yaml:"per" enum:"service,endpoint,both" default:"service" doc:"What there is one of: with endpoint, an endpoint that keeps failing is left out and the others go on."`
 }
 
 // Consumer is a known API client.
@@ -269,6 +292,7 @@ type Sidecar struct {
 	ForwardToken  bool              `yaml:"forward_token" default:"true" doc:"Hand the verified Txn-Token on to the app."`
 	UserHeaders   bool              `yaml:"user_headers" default:"true" doc:"Give the app X-User-Id, X-User-Roles and X-User-Scope, made from the verified Txn-Token."`
 	Limits        Limits            `yaml:"limits" doc:"Limits on sizes and times of the mesh listener."`
+	Concurrency   *Concurrency      `yaml:"concurrency" doc:"How many exchanges the app has at once; unlimited without it. {} takes the defaults."`
 }
 
 // Upstream is a loopback port for one service.
@@ -313,6 +337,7 @@ type Firewall struct {
 // Discovery says where endpoints come from.
 type Discovery struct {
 	Consul   *Consul       `yaml:"consul" doc:"A Consul agent; without keys, the standard CONSUL_* environment."`
+	Zone     string        `yaml:"zone" doc:"The zone this process is in, for locality; the Consul agent's node metadata (zone, availability_zone) when empty."`
 	CacheDir string        `yaml:"cache_dir" doc:"Last known endpoints are kept here across restarts; in memory only when empty."`
 	MaxStale time.Duration `yaml:"max_stale" default:"0s" doc:"Endpoints not confirmed for this long are dropped. 0s keeps them."`
 	Wait     time.Duration `yaml:"wait" default:"30s" min:"0s" doc:"Longest wait for the first answer before listeners open."`

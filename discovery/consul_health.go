@@ -20,6 +20,9 @@ import (
 // Watch follows the passing instances of a service, or with q.Connect those of
 // its sidecars.
 func (c *Consul) Watch(ctx context.Context, q Query, update func(Update)) error {
+	if q.Prepared {
+		return c.watchPrepared(ctx, q, update)
+	}
 	var mu sync.Mutex // confirmations come from the pulse's goroutine
 	var last Update
 	var known, ended bool
@@ -42,7 +45,7 @@ func (c *Consul) Watch(ctx context.Context, q Query, update func(Update)) error 
 			if err := c.trust(ctx, q, entries, meta); err != nil {
 				return err
 			}
-			endpoints := tidy(c.endpoints(entries))
+			endpoints := tidy(c.endpoints(entries, q.Warning))
 			tell(func() bool { last, known = Update{Endpoints: endpoints, At: time.Now()}, true; return true })
 			return nil
 		},
@@ -67,9 +70,9 @@ func (c *Consul) passing(q Query, o *api.QueryOptions) ([]*api.ServiceEntry, *ap
 		o.Partition = q.Partition
 	}
 	if q.Connect {
-		return c.api.Health().ConnectMultipleTags(q.Service, q.Tags, true, o)
+		return c.api.Health().ConnectMultipleTags(q.Service, q.Tags, !q.Warning, o)
 	}
-	return c.api.Health().ServiceMultipleTags(q.Service, q.Tags, true, o)
+	return c.api.Health().ServiceMultipleTags(q.Service, q.Tags, !q.Warning, o)
 }
 
 // trust tells an empty service from one we may not see: to a token without the
@@ -110,11 +113,24 @@ func (c *Consul) mayRead(ctx context.Context, resource, name string) (bool, erro
 	return answers[0].Allow, nil
 }
 
-func (c *Consul) endpoints(entries []*api.ServiceEntry) []cluster.Endpoint {
+func (c *Consul) endpoints(entries []*api.ServiceEntry, warning bool) []cluster.Endpoint {
 	endpoints := make([]cluster.Endpoint, 0, len(entries))
 	for _, e := range entries {
 		if e == nil || e.Service == nil || e.Node == nil {
 			continue
+		}
+		weight := max(1, e.Service.Weights.Passing)
+		if warning { // then the answer holds all instances, whatever their checks say
+			switch e.Checks.AggregatedStatus() {
+			case api.HealthPassing:
+			case api.HealthWarning:
+				weight = e.Service.Weights.Warning
+			default:
+				continue
+			}
+			if weight <= 0 {
+				continue
+			}
 		}
 		host := e.Service.Address
 		if host == "" {
@@ -127,7 +143,7 @@ func (c *Consul) endpoints(entries []*api.ServiceEntry) []cluster.Endpoint {
 		}
 		endpoints = append(endpoints, cluster.Endpoint{
 			Address: net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(e.Service.Port)),
-			Weight:  max(1, e.Service.Weights.Passing),
+			Weight:  weight,
 			Tags:    e.Service.Tags,
 			Meta:    metaOf(e),
 			Node:    e.Node.Node,
@@ -154,10 +170,5 @@ func zoneOf(e *api.ServiceEntry) string {
 			return l.Zone
 		}
 	}
-	for _, key := range []string{"zone", "availability_zone", "availability-zone"} {
-		if z := e.Node.Meta[key]; z != "" {
-			return z
-		}
-	}
-	return ""
+	return zoneIn(e.Node.Meta)
 }

@@ -57,6 +57,16 @@ type Subscription struct {
 // with an equal set again. The watch ends with its last subscription: on a
 // reload subscribe anew before closing the old subscription.
 func (h *Hub) Subscribe(source Source, q Query, update func(Update)) (*Subscription, error) {
+	return h.subscribe(source, q, update, true)
+}
+
+// SubscribeSpare is Subscribe for what Ready need not wait for: a datacenter that
+// is failed over to, and may be the one that is down.
+func (h *Hub) SubscribeSpare(source Source, q Query, update func(Update)) (*Subscription, error) {
+	return h.subscribe(source, q, update, false)
+}
+
+func (h *Hub) subscribe(source Source, q Query, update func(Update), needed bool) (*Subscription, error) {
 	if q.Service == "" {
 		return nil, errors.New("discovery: a query names no service")
 	}
@@ -74,6 +84,7 @@ func (h *Hub) Subscribe(source Source, q Query, update func(Update)) (*Subscript
 	}
 	s := &Subscription{hub: h, watch: w, update: update}
 	w.holders++
+	w.needed = w.needed || needed
 	h.mu.Unlock()
 	w.join(s)
 	return s, nil
@@ -105,15 +116,21 @@ func (s *Subscription) Ready(ctx context.Context) error {
 	}
 }
 
-// Ready waits until something is known for every query subscribed to so far;
-// its error names all that are still awaited and why.
+// Ready waits until something is known for every query subscribed to so far, but
+// spare ones; its error names all that are still awaited and why.
 func (h *Hub) Ready(ctx context.Context) error {
 	var awaited []string
 	for _, w := range h.all() {
+		h.mu.Lock()
+		needed := w.needed
+		h.mu.Unlock()
 		select {
 		case <-w.ready:
 			continue
 		default:
+		}
+		if !needed {
+			continue
 		}
 		select {
 		case <-w.ready:

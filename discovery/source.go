@@ -24,7 +24,9 @@ type Query struct {
 	Datacenter string   `json:"datacenter,omitempty"`
 	Namespace  string   `json:"namespace,omitempty"`
 	Partition  string   `json:"partition,omitempty"`
-	Connect    bool     `json:"connect,omitempty"` // the service's sidecars instead of the service itself
+	Connect    bool     `json:"connect,omitempty"`  // the service's sidecars instead of the service itself
+	Warning    bool     `json:"warning,omitempty"`  // also instances whose checks warn, with their weight for that
+	Prepared   bool     `json:"prepared,omitempty"` // Service is the name or ID of a prepared query
 }
 
 // String is the query in words, for logs and errors.
@@ -38,6 +40,9 @@ func (q Query) String() string {
 	}
 	if q.Connect {
 		b.WriteString(" (mesh)")
+	}
+	if q.Prepared {
+		b.WriteString(" (prepared query)")
 	}
 	return b.String()
 }

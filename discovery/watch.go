@@ -32,7 +32,8 @@ type watch struct {
 	cancel context.CancelFunc
 	ready  chan struct{} // closed when something is known and subscribers have been told
 
-	holders int // under hub.mu
+	holders int  // under hub.mu
+	needed  bool // somebody has subscribed who waits for it; under hub.mu
 
 	deliver sync.Mutex // held while subscribers are told: keeps their order
 

@@ -105,7 +105,7 @@ func check(s *config.Snapshot) []error {
 	if err := compose.CheckAdmin(s.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
 	}
-	return errs
+	return append(errs, compose.CheckServices(s)...)
 }
 
 func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer, lease *store.Lease) (route.Route, error) {
@@ -115,7 +115,8 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 		return fmt.Errorf("%s: route %s: %s", s.Pos(at+"."+key), cfg.Name, fmt.Sprintf(format, args...))
 	}
 	r := route.Route{Name: cfg.Name, Pos: s.Pos(at), Listeners: cfg.Listeners, Match: matchOf(cfg.Match),
-		Forward: compose.Forwarding(cfg.Timeout, cfg.Retries), StreamIdle: int64(cfg.StreamIdle), TunnelIdle: int64(cfg.TunnelIdle)}
+		Forward: compose.Forwarding(cfg.Timeout, cfg.Retries, s.Deadline), StreamIdle: int64(cfg.StreamIdle), TunnelIdle: int64(cfg.TunnelIdle),
+		Priority: compose.Priority(cfg.Priority)}
 	if err := paths(cfg, &r, fail); err != nil {
 		return r, err
 	}

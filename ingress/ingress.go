@@ -52,6 +52,8 @@ type Ingress struct {
 	live      pipe.Live
 	servers   []*edge
 	admin     *compose.Admin
+	shed      *pipe.Shedder // nil when not configured
+	calm      context.CancelFunc
 	drainNow  chan struct{}
 	drainOnce sync.Once
 }
@@ -72,13 +74,17 @@ func Start(ctx context.Context, o Options) (g *Ingress, err error) {
 	if len(s.Listeners) == 0 {
 		return nil, fmt.Errorf("ingress: %s: no listeners: add at least one under listeners", s.Pos(""))
 	}
-	g = &Ingress{opts: o, log: o.Log, drainNow: make(chan struct{})}
+	background, calm := context.WithCancel(context.Background())
+	g = &Ingress{opts: o, log: o.Log, calm: calm, drainNow: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			g.release(context.Background())
 		}
 	}()
 	if g.observers, err = compose.NewObservers(s.Tracing, "lintel-ingress", o.Version, o.Out, o.Log); err != nil {
+		return g, err
+	}
+	if g.shed, err = compose.Shedder(background, s.Overload, g.observers.Metrics, o.Log); err != nil {
 		return g, err
 	}
 	if g.discovery, err = compose.OpenDiscovery(s.Discovery, o.Catalog, o.Log); err != nil {
@@ -122,7 +128,7 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 	}
 	g.stores = store.NewSet()
 	c := &compiler{registry: registry, stores: g.stores, log: g.log, redis: &compose.Redis{Log: g.log},
-		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed}}
+		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed, SpareFeed: g.discovery.SpareFeed, Log: g.log, Here: g.discovery.Here}}
 	if g.identity != nil {
 		c.sender = &compose.Sender{ID: g.identity}
 	}
@@ -202,7 +208,7 @@ func (g *Ingress) open(ctx context.Context, e *edge, l config.Listener) error {
 	if err != nil {
 		return err
 	}
-	conf := pipe.Config{Edge: true, Path: compose.PathMode(l.Path), Trusted: l.TrustedProxies, Observers: observers, Log: g.log}
+	conf := pipe.Config{Edge: true, Path: compose.PathMode(l.Path), Trusted: l.TrustedProxies, Observers: observers, Log: g.log, Shed: g.shed}
 	if l.TLS == nil {
 		conf.Challenge = g.challenge()
 	}
@@ -333,6 +339,7 @@ func (g *Ingress) shutdown(handedOver bool) error {
 
 // release ends whatever has been started, and reports the exchanges cut.
 func (g *Ingress) release(ctx context.Context) int {
+	g.calm()
 	cut := compose.StopServers(ctx, g.log, func(yield func(exchange.Server) bool) {
 		for _, e := range g.servers {
 			if e.server != nil && !yield(e.server) {

@@ -84,11 +84,21 @@ func (f *forwarding) service(key, name string, tags []string, meta map[string]st
 		consul.Meta = all
 		svc.Consul = &consul
 	}
-	cl, err := f.clusters.Use(f.lease, part, svc)
+	cl, err := f.clusters.Use(f.lease, part, f.failover(svc))
 	if err != nil {
 		return nil, false, compose.ServiceError(f.s, name, err)
 	}
 	return cl, svc.Mesh, nil
+}
+
+// failover is a service with what it fails over to.
+func (f *forwarding) failover(svc config.Service) config.Service {
+	whole, err := compose.WithFailover(f.s.Services, svc)
+	if err != nil {
+		svc.Failover = nil // CheckServices has said what is wrong
+		return svc
+	}
+	return whole
 }
 
 // subset is how a part of a service is called, "" for all of it.
@@ -170,7 +180,7 @@ func (f *forwarding) mirror(r *route.Route) error {
 	if !ok {
 		return f.fail("mirror.service", "service %q does not exist; services are %s", m.Service, strings.Join(slices.Sorted(maps.Keys(f.s.Services)), ", "))
 	}
-	cl, err := f.clusters.Use(f.lease, m.Service, svc)
+	cl, err := f.clusters.Use(f.lease, m.Service, f.failover(svc))
 	if err != nil {
 		return compose.ServiceError(f.s, m.Service, err)
 	}

@@ -45,6 +45,7 @@ func Check(s *config.Snapshot) error {
 	}
 	errs = append(errs, compose.CheckRedis(s)...)
 	errs = append(errs, compose.CheckKV(s)...)
+	errs = append(errs, compose.CheckServices(s)...)
 	memory := txntoken.NewMemory(1)
 	out, err := c.outbound(s, memory)
 	errs = append(errs, err)

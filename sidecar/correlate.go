@@ -33,7 +33,7 @@ func (c *correlate) OnRequest(x *exchange.Exchange) filter.Verdict {
 	h.Del(txntoken.HeaderHop)
 	if found != nil {
 		t := *found
-		x.Txn = &t
+		x.Txn, x.Priority = &t, t.Priority
 		if t.Token != "" && !t.Self {
 			// Caches and rate limits tell users apart by it: issuer and roles too.
 			x.Identity = txntoken.Identity(&t)

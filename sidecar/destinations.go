@@ -128,6 +128,10 @@ func (d *destinations) get(name string) (*destination, error) {
 	if !ok {
 		svc = compose.MeshService()
 	}
+	svc, err := compose.WithFailover(d.services, svc)
+	if err != nil {
+		return nil, err
+	}
 	c, err := d.clusters.Use(d.lease, name, svc)
 	if err != nil {
 		return nil, err

@@ -88,6 +88,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	}
 	app := compose.MeshService()
 	app.Mesh, app.Static, app.Protocol = false, []string{cfg.App}, cfg.AppProtocol
+	app.Concurrency = cfg.Concurrency
 	app.Breaker.Enabled = false // one endpoint, and its health is what Consul is told
 	local, err := c.clusters.Use(lease, cfg.Service, app)
 	if err != nil {
@@ -95,7 +96,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	}
 	filters := append(append([]filter.Instance{allowed}, chain...), shown)
 	spec.Routes = []route.Route{{Name: "inbound", Pos: s.Pos("sidecar"), Filters: filters, Cluster: local,
-		Forward: compose.Forwarding(cfg.Timeout, config.Retries{}), TunnelIdle: int64(cfg.TunnelIdle)}}
+		Forward: compose.Forwarding(cfg.Timeout, config.Retries{}, s.Deadline), TunnelIdle: int64(cfg.TunnelIdle)}}
 	table, err := route.Compile(spec)
 	return table, verifier, err
 }

@@ -55,7 +55,7 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 		return nil, err
 	}
 	dests := &destinations{clusters: c.clusters, services: s.Services, lease: lease, known: map[string]*destination{}}
-	forward := compose.Forwarding(s.Sidecar.Timeout, s.Sidecar.Retries)
+	forward := compose.Forwarding(s.Sidecar.Timeout, s.Sidecar.Retries, s.Deadline)
 	spec.Routes = append(spec.Routes, route.Route{Name: "outbound", Pos: s.Pos("sidecar.outbound"),
 		Listeners: []string{outboundListener}, Filters: chain, Find: dests.find, Forward: forward, TunnelIdle: int64(s.Sidecar.TunnelIdle),
 		Before: c.sender.BeforeWrite})

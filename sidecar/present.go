@@ -1,9 +1,11 @@
 package sidecar
 
 import (
+	"strconv"
 	"strings"
 
 	"lintel.dev/lintel/mtls/txntoken"
+	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
 )
@@ -46,6 +48,20 @@ func (p *present) OnRequest(x *exchange.Exchange) filter.Verdict {
 	_, forget := p.memory.Remember(x.Txn) // the tracer hands Txn.Memory to the app
 	x.OnDone(forget)
 	return filter.Next
+}
+
+// OnResponse implements filter.ResponseFilter: it tells a Lintel that called how
+// many retries have been made for it, so that it makes none on top. What the app
+// says of that is not passed on.
+func (p *present) OnResponse(x *exchange.Exchange) {
+	h := &x.Response.Header
+	h.Del(cluster.HeaderRetried)
+	if x.Txn == nil || x.Txn.Spent == nil {
+		return
+	}
+	if n := x.Txn.Spent.Load(); n > 0 {
+		h.Set(cluster.HeaderRetried, strconv.Itoa(int(n)))
+	}
 }
 
 // joined leaves out what holds the separator: one role must not pass for two.

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"lintel.dev/lintel/config/compose"
@@ -80,7 +81,7 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 	}
 	// A token that was seen before is recalled first, for its hash: that is
 	// cheap. One that was not is verified last, which is not.
-	txn := &exchange.Txn{}
+	txn, spent := counted()
 	known := token == "" || r.verifier.Recall(token, txn)
 	vouched, err := key.Verify(hop, txntoken.HopExpect{Self: self, Peer: x.Peer.ID, TxnToken: token, TxnHash: txn.Hash, Asserters: r.asserters})
 	if err != nil {
@@ -92,8 +93,18 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 		}
 	}
 	txn.Chain, txn.Deadline, txn.Retries = vouched.Chain, vouched.Deadline, vouched.Retries
+	txn.Spent, txn.Priority, x.Priority = spent, vouched.Priority, vouched.Priority
 	r.accept(x, txn)
 	return filter.Next
+}
+
+// counted is a transaction with a count of its retries, in one piece of memory.
+func counted() (*exchange.Txn, *atomic.Int32) {
+	t := new(struct {
+		exchange.Txn
+		spent atomic.Int32
+	})
+	return &t.Txn, &t.spent
 }
 
 func tokenStatus(err error) int {

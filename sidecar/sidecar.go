@@ -65,6 +65,7 @@ type Sidecar struct {
 	app        *child.Child
 	probe      *probe
 	background context.CancelFunc
+	shed       *pipe.Shedder // nil when not configured
 	working    sync.WaitGroup
 	drainNow   chan struct{}
 	drainOnce  sync.Once
@@ -102,6 +103,9 @@ func Start(ctx context.Context, o Options) (c *Sidecar, err error) {
 		}
 	}()
 	if c.observers, err = compose.NewObservers(s.Tracing, c.cfg.Service+"-sidecar", o.Version, o.Out, c.log); err != nil {
+		return c, err
+	}
+	if c.shed, err = compose.Shedder(background, s.Overload, c.observers.Metrics, c.log); err != nil {
 		return c, err
 	}
 	if c.discovery, err = compose.OpenDiscovery(s.Discovery, o.Catalog, c.log); err != nil {
@@ -149,7 +153,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 	}
 	c.stores = store.NewSet()
 	comp := &compiler{registry: registry, stores: c.stores, log: c.log, id: c.identity, intentions: c.intentions, redis: &compose.Redis{Log: c.log},
-		clusters: &compose.Clusters{ID: c.identity, Feed: c.discovery.Feed},
+		clusters: &compose.Clusters{ID: c.identity, Feed: c.discovery.Feed, SpareFeed: c.discovery.SpareFeed, Log: c.log, Here: c.discovery.Here},
 		sender:   &compose.Sender{ID: c.identity, Workload: s.Identity.Txn.Workload}}
 	c.reloader = &compose.Reloader{Path: c.opts.Path, Log: c.log, Metrics: c.observers.Metrics, Apply: func(s *config.Snapshot) error {
 		if s.Sidecar == nil || s.Sidecar.Service != c.cfg.Service {
@@ -226,7 +230,7 @@ func (c *Sidecar) open(ctx context.Context, cfg exchange.ServerConfig, address s
 	if err != nil {
 		return err
 	}
-	p := pipe.New(pipe.Config{Path: compose.PathMode(c.cfg.Path), Observers: observers, Log: c.log}, live)
+	p := pipe.New(pipe.Config{Path: compose.PathMode(c.cfg.Path), Observers: observers, Log: c.log, Shed: c.shed}, live)
 	c.watched.Pipe(cfg.Name, p)
 	server, err := compose.NewServer(cfg, p, c.log)
 	if err != nil {

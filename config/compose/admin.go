@@ -207,10 +207,10 @@ func (w *Watched) digest() error {
 
 // Gauges registers what the rooms know about themselves.
 func (w *Watched) Gauges() error {
-	if err := errors.Join(w.Redis.gauges(w.Metrics), w.trafficGauges(), w.KV.gauges(w.Metrics), w.digest()); err != nil {
+	if err := errors.Join(w.Redis.gauges(w.Metrics), w.Clusters.gauges(w.Metrics), w.trafficGauges(), w.KV.gauges(w.Metrics), w.digest()); err != nil {
 		return err
 	}
-	if err := sharedCaches(w.Stores, w.Metrics); err != nil {
+	if err := errors.Join(sharedCaches(w.Stores, w.Metrics), w.resilience()); err != nil {
 		return err
 	}
 	return w.Metrics.Watch(tracing.Gauges{
@@ -242,6 +242,11 @@ func (w *Watched) Gauges() error {
 			for _, s := range w.Clusters.Status() {
 				if n, ok := breakerNumber[s.Breaker]; ok {
 					emit(n, s.Service, "")
+				}
+				for _, e := range s.Endpoints {
+					if n, ok := breakerNumber[e.Breaker]; ok {
+						emit(n, s.Service, e.Address)
+					}
 				}
 			}
 		},

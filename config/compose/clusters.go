@@ -4,12 +4,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net/http"
+	"log/slog"
 	"os"
-	"slices"
-	"strconv"
 	"sync"
-	"time"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
@@ -24,6 +21,10 @@ type Feed func(name string, svc config.Service, replace func([]cluster.Endpoint)
 type Clusters struct {
 	ID   *Identity // nil without a mesh
 	Feed Feed
+	Log  *slog.Logger  // may be nil
+	Here *cluster.Here // where this process is, for services with a locality
+
+	SpareFeed Feed // for what is failed over to, which nobody waits for; nil: Feed
 
 	mu   sync.Mutex
 	live map[string]*cluster.Cluster // by service: the newest of that name
@@ -40,37 +41,8 @@ func (c *Clusters) Use(lease *store.Lease, name string, svc config.Service) (*cl
 }
 
 func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, error) {
-	t := exchange.TransportConfig{ConnectTimeout: svc.ConnectTimeout, IdleTimeout: svc.IdleTimeout,
-		MaxIdle: svc.MaxIdle, MaxConns: svc.MaxConns, Unshared: !svc.ShareConns}
-	switch {
-	case svc.Mesh && c.ID == nil:
-		return nil, fmt.Errorf("service %s is in the mesh, but identity.source is none: set identity", name)
-	case svc.Mesh:
-		if err := c.ID.Transport(meshName(name, svc), svc.SPIFFEID, &t); err != nil {
-			return nil, fmt.Errorf("service %s: %w", name, err)
-		}
-	case svc.TLS != nil:
-		conf, err := clientTLS(svc.TLS)
-		if err != nil {
-			return nil, fmt.Errorf("service %s: tls: %w", name, err)
-		}
-		t.TLS = conf
-	}
-	var stop func()
-	var cl *cluster.Cluster
-	cl = cluster.New(cluster.Config{
-		Service: name, Protocol: svc.Protocol, Balance: svc.Balance, Transport: NewTransport(t),
-		Breaker: cluster.BreakerConfig(svc.Breaker),
-		Stop: func() {
-			if stop != nil {
-				stop()
-			}
-			c.forget(name, cl)
-		},
-	})
-	var err error
-	if stop, err = c.Feed(name, svc, cl.Replace); err != nil {
-		_ = cl.Close()
+	cl, err := c.one(name, "", svc)
+	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", name, err)
 	}
 	c.mu.Lock()
@@ -79,6 +51,60 @@ func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, err
 		c.live = map[string]*cluster.Cluster{}
 	}
 	c.live[name] = cl
+	return cl, nil
+}
+
+// one builds the cluster of a service, or of one tier of its failover.
+func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster, error) {
+	t := exchange.TransportConfig{ConnectTimeout: svc.ConnectTimeout, IdleTimeout: svc.IdleTimeout,
+		MaxIdle: svc.MaxIdle, MaxConns: svc.MaxConns, Unshared: !svc.ShareConns}
+	switch {
+	case svc.Mesh && c.ID == nil:
+		return nil, fmt.Errorf("it is in the mesh, but identity.source is none: set identity")
+	case svc.Mesh:
+		id, err := c.ID.expects(name, svc)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.ID.Transport(meshName(name, svc), id, &t); err != nil {
+			return nil, err
+		}
+	case svc.TLS != nil:
+		conf, err := clientTLS(svc.TLS)
+		if err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		t.TLS = conf
+	}
+	further, err := c.failover(name, svc)
+	if err != nil {
+		return nil, err
+	}
+	var stop func()
+	var cl *cluster.Cluster
+	cfg := cluster.Config{
+		Service: name, Tier: tier, Protocol: svc.Protocol, Transport: NewTransport(t),
+		Breaker: cluster.BreakerConfig(svc.Breaker), Failover: further,
+		Stop: func() {
+			if stop != nil {
+				stop()
+			}
+			if tier == "" {
+				c.forget(name, cl)
+			}
+		},
+	}
+	c.balancing(svc, t.TLS, &cfg)
+	resilient(&cfg, svc)
+	cl = cluster.New(cfg)
+	feed := c.Feed
+	if tier != "" && c.SpareFeed != nil {
+		feed = c.SpareFeed
+	}
+	if stop, err = feed(name, svc, cl.Replace); err != nil {
+		_ = cl.Close()
+		return nil, err
+	}
 	return cl, nil
 }
 
@@ -118,16 +144,4 @@ func clientTLS(c *config.ServiceTLS) (*tls.Config, error) {
 		conf.Certificates = []tls.Certificate{pair}
 	}
 	return conf, nil
-}
-
-// Forwarding turns a route's terms into the cluster's.
-func Forwarding(timeout time.Duration, r config.Retries) cluster.Options {
-	o := cluster.Options{Timeout: timeout, Attempts: r.Attempts, Backoff: r.Backoff, MaxBackoff: r.MaxBackoff,
-		BufferBody: r.BufferBody, OnConnect: slices.Contains(r.On, "connect"), OnReset: slices.Contains(r.On, "reset")}
-	for _, on := range r.On {
-		if status, err := strconv.Atoi(on); err == nil && http.StatusText(status) != "" {
-			o.OnStatus = append(o.OnStatus, status)
-		}
-	}
-	return o
 }

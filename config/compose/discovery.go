@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/discovery"
@@ -16,13 +17,20 @@ type Discovery struct {
 	Hub     *discovery.Hub
 	Consul  *discovery.Consul  // nil unless configured
 	Catalog *discovery.Catalog // the demo's, in this process; nil otherwise
+	Here    *cluster.Here      // this process's zone and node, once they are known
 	log     *slog.Logger
+	zone    string // as configured
+	ask     sync.Once
+	ctx     context.Context
+	cancel  context.CancelFunc
 }
 
 // OpenDiscovery makes the sources that cfg names. Nothing is asked yet.
 func OpenDiscovery(cfg config.Discovery, catalog *discovery.Catalog, log *slog.Logger) (*Discovery, error) {
-	d := &Discovery{Catalog: catalog, log: log,
+	d := &Discovery{Catalog: catalog, log: log, zone: cfg.Zone, Here: &cluster.Here{},
 		Hub: discovery.NewHub(discovery.HubConfig{CacheDir: cfg.CacheDir, MaxStale: cfg.MaxStale, Log: log})}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.Here.Set(cfg.Zone, "")
 	if c := cfg.Consul; c != nil {
 		var err error
 		d.Consul, err = discovery.NewConsul(discovery.ConsulConfig{
@@ -38,6 +46,7 @@ func OpenDiscovery(cfg config.Discovery, catalog *discovery.Catalog, log *slog.L
 
 // Close ends every watch.
 func (d *Discovery) Close() {
+	d.cancel()
 	d.Hub.Close()
 	if d.Consul != nil {
 		d.Consul.Close()
@@ -46,11 +55,25 @@ func (d *Discovery) Close() {
 
 // Feed is the Feed of Clusters.
 func (d *Discovery) Feed(name string, svc config.Service, replace func([]cluster.Endpoint)) (func(), error) {
+	return d.feed(d.Hub.Subscribe, name, svc, replace)
+}
+
+// SpareFeed is the SpareFeed of Clusters.
+func (d *Discovery) SpareFeed(name string, svc config.Service, replace func([]cluster.Endpoint)) (func(), error) {
+	return d.feed(d.Hub.SubscribeSpare, name, svc, replace)
+}
+
+type subscribe func(discovery.Source, discovery.Query, func(discovery.Update)) (*discovery.Subscription, error)
+
+func (d *Discovery) feed(subscribe subscribe, name string, svc config.Service, replace func([]cluster.Endpoint)) (func(), error) {
 	source, query, err := d.source(name, svc)
 	if err != nil {
 		return nil, err
 	}
-	sub, err := d.Hub.Subscribe(source, query, func(u discovery.Update) { replace(having(u.Endpoints, svc.Consul)) })
+	if svc.Locality != "off" && svc.Locality != "" {
+		d.ask.Do(d.locate)
+	}
+	sub, err := subscribe(source, query, func(u discovery.Update) { replace(having(u.Endpoints, svc.Consul)) })
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +98,30 @@ func having(endpoints []cluster.Endpoint, c *config.ConsulService) []cluster.End
 	return out
 }
 
+// locate finds out where this process is. Consul's agent knows its node, and its
+// zone where the configuration does not say.
+func (d *Discovery) locate() {
+	if d.Consul == nil {
+		if d.zone == "" {
+			d.log.Warn("discovery: a service prefers endpoints that are near, but nobody says where this process is: set discovery.zone")
+		}
+		return
+	}
+	go func() {
+		zone, node, err := d.Consul.Locate(d.ctx)
+		if err != nil {
+			return // closed
+		}
+		if d.zone != "" {
+			zone = d.zone
+		}
+		if zone == "" {
+			d.log.Warn("discovery: a service prefers endpoints that are near, but the Consul agent's node metadata names no zone: set discovery.zone", "node", node)
+		}
+		d.Here.Set(zone, node)
+	}()
+}
+
 // Ready waits until something is known about every service subscribed to.
 func (d *Discovery) Ready(ctx context.Context) error { return d.Hub.Ready(ctx) }
 
@@ -93,9 +140,12 @@ func (d *Discovery) source(name string, svc config.Service) (discovery.Source, d
 		return s, q, err
 	}
 	if c := svc.Consul; c != nil {
-		q.Tags, q.Datacenter, q.Namespace, q.Partition = c.Tags, c.Datacenter, c.Namespace, c.Partition
+		q.Tags, q.Datacenter, q.Namespace, q.Partition, q.Warning = c.Tags, c.Datacenter, c.Namespace, c.Partition, c.Warning
 		if c.Service != "" {
 			q.Service = c.Service
+		}
+		if c.PreparedQuery != "" {
+			q.Service, q.Prepared = c.PreparedQuery, true
 		}
 	}
 	switch {

@@ -47,7 +47,7 @@ func (s *Sender) BeforeWrite(x *exchange.Exchange, to *exchange.ConnInfo) error 
 	if err != nil {
 		return identityFault("no identity", err)
 	}
-	claims := txntoken.HopClaims{Self: self, Dest: to.PeerID, Deadline: x.Deadline, Retries: x.Spare}
+	claims := txntoken.HopClaims{Self: self, Dest: to.PeerID, Deadline: x.Deadline, Retries: x.Spare, Priority: x.Priority}
 	if x.Txn != nil {
 		claims.TxnToken, claims.TxnHash, claims.Chain = x.Txn.Token, x.Txn.Hash, x.Txn.Chain
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
 )
 
 func hopPair(t testing.TB) (client, server *HopKey) {
@@ -35,6 +37,7 @@ func TestHopArrivesAsItWasSent(t *testing.T) {
 	cs, ss := tlsPair(t, tls.VersionTLS13)
 	now := time.Now()
 	c := hopSays
+	c.Priority = exchange.Sheddable
 	c.Deadline = now.Add(1500 * time.Millisecond)
 	tok, err := SignHop(cs, c)
 	if err != nil {
@@ -44,7 +47,7 @@ func TestHopArrivesAsItWasSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{ingressID, ordersID}; !reflect.DeepEqual(h.Chain, want) || h.Retries != 2 {
+	if want := []string{ingressID, ordersID}; !reflect.DeepEqual(h.Chain, want) || h.Retries != 2 || h.Priority != exchange.Sheddable {
 		t.Errorf("got %+v", h)
 	}
 	if d := h.Deadline.Sub(c.Deadline); d < -2*time.Millisecond || d > 5*time.Second {

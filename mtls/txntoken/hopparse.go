@@ -11,6 +11,7 @@ type hopWire struct {
 	iat, exp      int64
 	dl            int64  // -1 absent
 	rb            int    // -1 absent
+	pr            int64  // 0 absent; others than 1 and 2 mean nothing
 	chain         []byte // the list's inside, quotes and commas included
 	links         int
 }
@@ -36,6 +37,7 @@ const (
 	claimDl
 	claimRb
 	claimChain
+	claimPr
 
 	claimsNeeded = claimIss | claimAud | claimIat | claimExp
 )
@@ -103,6 +105,9 @@ func (c *hopWire) read(r *hopReader, name []byte) (bit int, ok bool) {
 		n, ok = r.number()
 		c.rb = int(min(n, maxRetries+1))
 		return claimRb, ok
+	case "pr":
+		c.pr, ok = r.number()
+		return claimPr, ok
 	case "chain":
 		c.chain, c.links, ok = r.list()
 		return claimChain, ok && c.links > 0

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"lintel.dev/lintel/proxy/exchange"
 )
 
 // hopHeader is base64url of {"alg":"HS256","typ":"hop+jwt"}, with the dot. A
@@ -25,6 +27,7 @@ const hopLifetime = 10 * time.Second
 //	tth    base64url(SHA-256(Txn-Token)), absent when none goes with it
 //	dl     milliseconds the sender is still willing to wait, absent when unlimited
 //	rb     retries left to those further on, absent when unset
+//	pr     1 critical, 2 sheddable; absent when it is neither
 //	chain  SPIFFE IDs the transaction came through before the sender, oldest
 //	       first, absent when the transaction starts here
 //
@@ -39,8 +42,9 @@ type HopClaims struct {
 	// Chain is the transaction's chain as the sender knows it, without itself:
 	// exchange.Txn.Chain of the inbound exchange, as it is.
 	Chain    []string
-	Deadline time.Time     // zero: none
-	Retries  int           // -1: unset; 0: nobody may retry
+	Deadline time.Time // zero: none
+	Retries  int       // -1: unset; 0: nobody may retry
+	Priority exchange.Priority
 	Lifetime time.Duration // 10 s when zero, at most MaxHopLifetime
 }
 
@@ -94,6 +98,12 @@ func (k *HopKey) signAt(c HopClaims, now time.Time) (string, error) {
 	if c.Retries >= 0 {
 		b = append(b, `,"rb":`...)
 		b = strconv.AppendInt(b, int64(min(c.Retries, maxRetries)), 10)
+	}
+	switch c.Priority {
+	case exchange.Critical:
+		b = append(b, `,"pr":1`...)
+	case exchange.Sheddable:
+		b = append(b, `,"pr":2`...)
 	}
 	for i, id := range c.Chain {
 		if i == 0 {

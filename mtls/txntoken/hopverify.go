@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"lintel.dev/lintel/proxy/exchange"
 )
 
 // HopExpect is what the receiver knows and the token has to fit.
@@ -31,6 +33,7 @@ type Hop struct {
 	Chain    []string  // SPIFFE IDs it came through, oldest first; the last is the TLS peer
 	Deadline time.Time // by this host's clock; zero when the sender set none
 	Retries  int       // retries left, -1 when the sender said nothing
+	Priority exchange.Priority
 }
 
 // VerifyHop verifies a hop token that came on the connection cs. Where more
@@ -132,6 +135,12 @@ func (m *hopMAC) check(c *hopWire, want *HopExpect, now time.Time) (Hop, error) 
 	h := Hop{Retries: c.rb}
 	if c.dl >= 0 {
 		h.Deadline = now.Add(time.Duration(c.dl) * time.Millisecond)
+	}
+	switch c.pr {
+	case 1:
+		h.Priority = exchange.Critical
+	case 2:
+		h.Priority = exchange.Sheddable
 	}
 	var err error
 	if h.Chain, err = c.fullChain(m, want); err != nil {

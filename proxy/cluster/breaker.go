@@ -20,6 +20,7 @@ type BreakerConfig struct {
 	Window      time.Duration // length of the window
 	Open        time.Duration // how long it stays open before a trial
 	Trials      int           // successful trials that close it
+	Per         string        // "service" (also when empty), "endpoint" or "both"
 }
 
 // breaker is one service's circuit breaker. A nil breaker lets all pass.
@@ -73,12 +74,16 @@ func (b *breaker) do(service string, attempt func() (struct{}, error)) *exchange
 	if !errors.Is(err, gobreaker.ErrOpenState) && !errors.Is(err, gobreaker.ErrTooManyRequests) {
 		return nil
 	}
-	wait := time.Until(time.Unix(0, b.since.Load()).Add(b.open))
 	return &exchange.Fault{
 		Source: exchange.FromUpstream, Status: http.StatusServiceUnavailable, Code: "breaker-open",
 		Title: "Service is failing", Detail: "the circuit breaker of service " + service + " is open",
-		RetryAfter: max(wait, time.Second), Proxy: "destination_unavailable",
+		RetryAfter: max(b.wait(), time.Second), Proxy: "destination_unavailable",
 	}
+}
+
+// wait is how long it stays open.
+func (b *breaker) wait() time.Duration {
+	return time.Until(time.Unix(0, b.since.Load()).Add(b.open))
 }
 
 func (b *breaker) state() string {

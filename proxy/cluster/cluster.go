@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
 )
@@ -12,11 +15,29 @@ import (
 // Config is what a cluster is made of.
 type Config struct {
 	Service   string
+	Tier      string // what tells it from other clusters of the service: its place in the order of failover
 	Protocol  string // "auto", "http1", "h2"
-	Balance   string // "round_robin", "least_request"
+	Balance   string // "round_robin", "least_request", "peak_ewma", "consistent_hash"
 	Transport exchange.Transport
 	Breaker   BreakerConfig
 	Stop      func() // called once by Close, to end the watch that feeds the cluster
+	Log       *slog.Logger
+
+	Hash        []HashKey     // where consistent_hash finds its key, in order
+	BoundedLoad float64       // of consistent_hash: most of an endpoint's share it may have in flight; 0 is unbounded
+	SlowStart   time.Duration // how long a new or returned endpoint is eased in; 0 is not at all
+	Locality    string        // "zone", "node", or "" for no preference
+	Here        *Here         // where this process is; needed for Locality
+	Subset      int           // endpoints used of a large service; 0 is all
+	Instance    string        // tells this process from others that use subsets
+	Health      *Health       // active probes; nil: none
+	Outlier     *Outlier      // ejection by what traffic meets; nil: none
+	Panic       float64       // with less than this share of usable endpoints all are used; 0 is never
+	Failover    *Failover     // what is used when no endpoint is usable; nil: nothing
+
+	RetryBudget RetryBudgetConfig
+	Limit       *LimitConfig // nil: unlimited
+	Fallback    *Fallback    // nil: none
 }
 
 // Cluster is a service's live endpoints with their picker, breaker and
@@ -26,29 +47,58 @@ type Cluster struct {
 	cfg     Config
 	breaker *breaker
 	pick    picker
+	budget  *retryBudget
+	limit   *limit
+	trips   bool // endpoints have breakers of their own
+	learns  bool // what becomes of attempts is of interest
+	tiers   *tiers
+	prober  *prober
 
-	mu     sync.Mutex // serialises Replace
-	lineup atomic.Pointer[lineup]
-	inHand atomic.Int64
-	closed sync.Once
-}
+	lineup    atomic.Pointer[lineup]
+	inHand    atomic.Int64
+	ejections atomic.Uint64
+	closed    sync.Once
+	leave     func() // Here
 
-// member is one endpoint while it is in service. It is kept across Replace; one
-// whose weight or tags changed hands its counter on, which the exchanges still
-// in flight there will count down.
-type member struct {
-	Endpoint
-	busy *atomic.Int64
+	mu      sync.Mutex // guards what follows, and serialises changes of the lineup
+	members []*member  // all that discovery names
+	bench   []*member  // those of them that may be used: all, or with Subset some
+	told    bool       // discovery has answered
+	ended   bool
+	panics  bool
+	wake    *time.Timer // for what changes by time alone
+	sweeper *time.Timer
+	watch   func() // told of every new lineup; the tiers
 }
 
 // New returns a cluster without endpoints.
 func New(cfg Config) *Cluster {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	c := &Cluster{cfg: cfg}
-	if cfg.Breaker.Enabled {
+	if cfg.Breaker.Enabled && cfg.Breaker.Per != "endpoint" {
 		c.breaker = newBreaker(cfg.Service, cfg.Breaker)
 	}
-	c.pick = newPicker(cfg.Balance)
+	c.trips = cfg.Breaker.Enabled && (cfg.Breaker.Per == "endpoint" || cfg.Breaker.Per == "both")
+	c.budget, c.limit = newRetryBudget(cfg.RetryBudget), newLimit(cfg.Limit)
+	c.pick = newPicker(&c.cfg, &c.inHand)
+	c.learns = cfg.Outlier != nil || cfg.Balance == "peak_ewma"
 	c.lineup.Store(newLineup(nil))
+	if cfg.Health != nil {
+		c.prober = newProber(cfg.Health, cfg.Transport)
+	}
+	if cfg.Failover != nil && len(cfg.Failover.Tiers) > 0 {
+		c.tiers = newTiers(c, cfg.Failover)
+	}
+	if cfg.Outlier != nil {
+		c.mu.Lock()
+		c.sweeper = time.AfterFunc(cfg.Outlier.Interval, c.sweep)
+		c.mu.Unlock()
+	}
+	if cfg.Here != nil && cfg.Locality != "" {
+		c.leave = cfg.Here.attend(c.refresh)
+	}
 	return c
 }
 
@@ -60,14 +110,14 @@ func (c *Cluster) Service() string { return c.cfg.Service }
 // flight and then close.
 func (c *Cluster) Replace(endpoints []Endpoint) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	old := c.lineup.Load().members
+	old := c.members
 	known := make(map[string]*member, len(old))
 	for _, m := range old {
 		known[m.Address] = m
 	}
 	next := make([]*member, 0, len(endpoints))
 	stays := make(map[string]bool, len(endpoints))
+	now := time.Now()
 	for _, ep := range endpoints {
 		if stays[ep.Address] {
 			continue
@@ -76,17 +126,34 @@ func (c *Cluster) Replace(endpoints []Endpoint) {
 		m := known[ep.Address]
 		switch {
 		case m == nil:
-			m = &member{ep, new(atomic.Int64)}
+			m = &member{ep, &vitals{trip: c.newTrip()}}
+			if len(old) > 0 && c.cfg.SlowStart > 0 { // when all are new, none is
+				m.since = now
+			}
 		case !sameEndpoint(m.Endpoint, ep):
-			m = &member{ep, m.busy}
+			m = &member{ep, m.vitals}
 		}
 		next = append(next, m)
 	}
-	c.lineup.Store(newLineup(next))
+	c.members, c.told = next, true
+	if !c.ended {
+		c.rebuild(now)
+	}
 	for _, m := range old {
 		if !stays[m.Address] {
+			m.unprobe()
 			c.cfg.Transport.Retire(m.Address)
 		}
+	}
+	c.changed()
+}
+
+// changed ends a change of the lineup: it gives c.mu back and tells who watches.
+func (c *Cluster) changed() {
+	watch := c.watch
+	c.mu.Unlock()
+	if watch != nil {
+		watch()
 	}
 }
 
@@ -102,38 +169,39 @@ func (c *Cluster) Close() error {
 		if c.cfg.Stop != nil {
 			c.cfg.Stop()
 		}
+		if c.leave != nil {
+			c.leave()
+		}
+		c.mu.Lock()
+		c.ended = true
+		for _, t := range []*time.Timer{c.wake, c.sweeper} {
+			if t != nil {
+				t.Stop()
+			}
+		}
+		for _, m := range c.members {
+			m.unprobe()
+		}
+		c.mu.Unlock()
+		if c.prober != nil {
+			c.prober.stop()
+		}
+		if c.tiers != nil {
+			c.tiers.close()
+		}
 		c.cfg.Transport.Close()
 	})
 	return nil
 }
 
-// Status is a cluster as the admin API shows it.
-type Status struct {
-	Service     string           `json:"service"`
-	Breaker     string           `json:"breaker"`
-	Connections int              `json:"connections"`
-	InFlight    int64            `json:"in_flight"`
-	Endpoints   []EndpointStatus `json:"endpoints"`
-}
-
-// EndpointStatus is one endpoint as the admin API shows it.
-type EndpointStatus struct {
-	Address string   `json:"address"`
-	Weight  int      `json:"weight"`
-	Zone    string   `json:"zone,omitempty"`
-	Tags    []string `json:"tags,omitempty"`
-	Busy    int64    `json:"busy"`
-}
-
-// Status reports the cluster's present state.
-func (c *Cluster) Status() Status {
-	s := Status{Service: c.cfg.Service, Breaker: c.breaker.state(),
-		Connections: c.cfg.Transport.Open(), InFlight: c.inHand.Load(), Endpoints: []EndpointStatus{}}
-	for _, m := range c.lineup.Load().members {
-		s.Endpoints = append(s.Endpoints, EndpointStatus{m.Address, m.weight(), m.Zone, m.Tags, m.busy.Load()})
-	}
-	return s
-}
-
 // Size reports the number of endpoints in service.
-func (c *Cluster) Size() int { return len(c.lineup.Load().members) }
+func (c *Cluster) Size() int { return len(c.serving().lineup.Load().members) }
+
+// prober asks endpoints how they are.
+type prober struct {
+	Health
+	transport exchange.Transport
+	slots     chan struct{} // probes at once
+	ctx       context.Context
+	stop      context.CancelFunc
+}

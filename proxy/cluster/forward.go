@@ -3,9 +3,7 @@ package cluster
 import (
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/http"
-	"slices"
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
@@ -18,9 +16,16 @@ type Options struct {
 	OnConnect  bool          // retry when no connection could be had
 	OnReset    bool          // retry when the connection died before any answer
 	OnStatus   []int         // retry on these statuses
+	On5xx      bool          // retry on every status from 500
+	OnGRPC     GRPC          // retry gRPC calls on these of their statuses
 	Backoff    time.Duration // first pause
 	MaxBackoff time.Duration // longest pause
 	BufferBody int64         // bodies up to this many bytes are kept for a retry
+
+	Methods        []string // which may be sent twice; nil: the idempotent ones
+	IdempotencyKey bool     // and any other with an Idempotency-Key
+	DeadlineFrom   []string // fields in which trusted callers say how long they wait
+	DeadlineTo     string   // field in which the service is told; "" none
 }
 
 // errTimeout is the cancellation cause when Options.Timeout has passed.
@@ -33,25 +38,38 @@ const freeRetries = 2
 // Forward sends x to an endpoint and fills x.Response with the answer's head
 // and its streaming body. It returns why that was not possible.
 func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
+	c = c.serving()
 	x.Service = c.cfg.Service
 	r := newRun()
 	r.c, r.x, r.o = c, x, o
 	x.OnDone(r.over)
-	left, limited := r.terms()
+	left, limited, fault := r.terms()
+	if fault != nil {
+		return fault
+	}
 	if !limited {
-		return r.loop()
+		return c.instead(r.within())
 	}
 	if left <= 0 {
-		return timeoutFault(c.cfg.Service, "the caller's deadline had passed")
+		return c.instead(timeoutFault(c.cfg.Service, "the caller's deadline had passed"))
 	}
 	x.Expire(left, errTimeout)
-	fault := r.loop()
+	fault = r.within()
 	if !x.Unexpire() && fault == nil {
 		// The head came just too late: the exchange is cancelled or about to
 		// be, which would cut the body.
 		fault = timeoutFault(c.cfg.Service, "no answer in time")
 	}
-	return fault
+	return c.instead(fault)
+}
+
+// within keeps to the service's limit and budget.
+func (r *run) within() *exchange.Fault {
+	if fault := r.enter(); fault != nil {
+		return fault
+	}
+	r.c.budget.deposit(r.x.Start)
+	return r.loop()
 }
 
 // loop makes attempts until one succeeds or there is no further.
@@ -60,24 +78,24 @@ func (r *run) loop() *exchange.Fault {
 	if fault := r.keepBody(); fault != nil {
 		return fault
 	}
-	attempts := r.o.Attempts
-	if x.Txn != nil && x.Txn.Retries >= 0 {
-		attempts = min(attempts, x.Txn.Retries)
-	}
 	for n := 0; ; {
-		x.Spare = attempts - n
+		x.Spare = r.left(n)
 		fault := r.once()
 		again, counts := r.again(fault)
 		var wait time.Duration
 		switch {
-		case !again, x.Ended() != nil, counts && n >= attempts:
+		case !again, x.Ended() != nil:
 			return fault
 		case !counts:
 			r.free++
 		default:
+			if r.left(n) == 0 {
+				return fault
+			}
 			n++
+			var ok bool
 			// What there is now is better than a certain timeout.
-			if wait = pause(r.o, n); !x.Deadline.IsZero() && time.Until(x.Deadline) <= wait {
+			if wait, ok = r.pause(n, fault == nil); !ok || !x.Deadline.IsZero() && time.Until(x.Deadline) <= wait || !r.spend(fault) {
 				return fault
 			}
 		}
@@ -87,7 +105,7 @@ func (r *run) loop() *exchange.Fault {
 				return r.explain(fault)
 			}
 		}
-		rewind(x)
+		r.rewind()
 	}
 }
 
@@ -99,19 +117,6 @@ func (r *run) drop() {
 	}
 	r.x.DropResponse()
 	r.release()
-}
-
-// terms says how long this exchange may still take.
-func (r *run) terms() (time.Duration, bool) {
-	x, o, now := r.x, r.o, since(r.x.Start)
-	r.now = now
-	if o.Timeout > 0 {
-		x.Deadline = now.Add(o.Timeout)
-	}
-	if x.Txn != nil && !x.Txn.Deadline.IsZero() && (x.Deadline.IsZero() || x.Txn.Deadline.Before(x.Deadline)) {
-		x.Deadline, r.hurried = x.Txn.Deadline, true
-	}
-	return x.Deadline.Sub(now), !x.Deadline.IsZero()
 }
 
 // once makes one attempt through the breaker.
@@ -126,7 +131,7 @@ func (r *run) once() *exchange.Fault {
 // attempt picks an endpoint and sends the request. What it returns is for the
 // breaker; the fault for the client is left in r.fault.
 func (r *run) attempt() (struct{}, error) {
-	c, x := r.c, r.x
+	c := r.c
 	lineup := c.lineup.Load()
 	if len(lineup.members) == 0 {
 		r.fault = &exchange.Fault{
@@ -136,7 +141,23 @@ func (r *run) attempt() (struct{}, error) {
 		}
 		return struct{}{}, errNotItsFault
 	}
-	m := c.pick.pick(lineup, &r.seen)
+	for range maxTried {
+		m := r.pick(lineup)
+		if m == nil {
+			break
+		}
+		if in, err := r.letIn(m); in {
+			return struct{}{}, err
+		}
+	}
+	r.fault = c.allOpen()
+	return struct{}{}, errNotItsFault
+}
+
+// visit sends the request to r.serving.
+func (r *run) visit() (struct{}, error) {
+	c, x, m := r.c, r.x, r.serving
+	r.visited = true
 	x.Endpoint = m.Address
 	x.Attempts++
 	if x.Sent, r.now = r.now, (time.Time{}); x.Sent.IsZero() {
@@ -145,7 +166,7 @@ func (r *run) attempt() (struct{}, error) {
 	x.Answered = time.Time{}
 	m.busy.Add(1)
 	c.inHand.Add(1)
-	r.serving = m
+	r.holds = true
 	if err := r.send(m); err != nil {
 		r.release()
 		r.seen.add(m)
@@ -156,11 +177,21 @@ func (r *run) attempt() (struct{}, error) {
 		if again, counts := r.again(r.fault); again && !counts {
 			return struct{}{}, errNotItsFault // a stale connection, to be replaced
 		}
+		if r.fault.Code == "timeout" {
+			c.limit.observe(time.Now(), 0, true)
+		}
 		return struct{}{}, r.fault
 	}
 	x.Answered = since(x.Sent)
-	if failing(x.Response.Status) {
+	r.stick()
+	if r.mesh {
+		r.told()
+	}
+	if failing(x) {
 		return struct{}{}, errBadStatus
+	}
+	if c.limit != nil && r.upload == nil && x.Response.Status < 500 && x.Response.Tunnel == nil {
+		c.limit.observe(x.Answered, x.Answered.Sub(x.Sent), false)
 	}
 	return struct{}{}, nil
 }
@@ -177,6 +208,8 @@ func (r *run) send(m *member) error {
 			up.Release()
 		}
 	}()
+	r.mesh = up.Info().PeerID != ""
+	r.tell()
 	if x.BeforeWrite != nil {
 		if err := x.BeforeWrite(x, up.Info()); err != nil {
 			return err
@@ -196,28 +229,6 @@ func (c *Cluster) protocol(x *exchange.Exchange) exchange.Protocol {
 	return exchange.HTTP1
 }
 
-// again says whether the exchange may be sent again, and whether that counts
-// as one of its retries.
-func (r *run) again(f *exchange.Fault) (again, counts bool) {
-	x, o := r.x, r.o
-	if f == nil {
-		return r.replay && x.Response.Tunnel == nil && idempotent(x.Request.Method) &&
-			slices.Contains(o.OnStatus, x.Response.Status), true
-	}
-	untouched := r.replay || x.Request.Read == 0
-	switch {
-	case f.Source != exchange.FromUpstream || f.Code == "breaker-open" || f.Code == "no-endpoint":
-		return false, false
-	case f.Code == "stale-connection":
-		return untouched && f.Retryable || r.replay && idempotent(x.Request.Method), r.free >= freeRetries
-	case f.Retryable:
-		return untouched && o.OnConnect, true
-	case f.Code == "reset":
-		return r.replay && o.OnReset && idempotent(x.Request.Method), true
-	}
-	return false, false
-}
-
 // keepBody makes the request body replayable where that is allowed and cheap.
 func (r *run) keepBody() *exchange.Fault {
 	req := &r.x.Request
@@ -225,7 +236,12 @@ func (r *run) keepBody() *exchange.Fault {
 	case req.Body == nil || req.Length == 0:
 		r.replay = true
 		return nil
-	case req.Upgrade != "" || r.o.Attempts == 0 || !idempotent(req.Method),
+	case r.o.Attempts > 0 && r.o.OnGRPC != 0 && r.x.IsGRPC():
+		r.kept = &kept{ReadCloser: req.Body, limit: r.o.BufferBody}
+		r.upload = &upload{ReadCloser: r.kept}
+		req.Body = r.upload
+		return nil
+	case req.Upgrade != "" || r.o.Attempts == 0 || !r.twice(),
 		req.Length < 0 || req.Length > r.o.BufferBody:
 		r.upload = &upload{ReadCloser: req.Body}
 		req.Body = r.upload
@@ -254,29 +270,26 @@ func (r *run) keepBody() *exchange.Fault {
 	return nil
 }
 
-func rewind(x *exchange.Exchange) {
-	if b, ok := x.Request.Body.(*exchange.Bytes); ok {
+// rewind has the request body begin anew for another attempt.
+func (r *run) rewind() {
+	if r.kept.whole() {
+		r.x.Request.Body = exchange.NewBody(r.kept.bytes)
+		r.kept, r.upload, r.replay = nil, nil, true
+	}
+	if b, ok := r.x.Request.Body.(*exchange.Bytes); ok {
 		b.Rewind()
 	}
 }
 
-// pause is exponential with full jitter.
-func pause(o *Options, n int) time.Duration {
-	d := max(o.Backoff, 0)
-	for range min(n-1, 16) {
-		d = min(2*d, o.MaxBackoff) // step by step, so it cannot overflow
-	}
-	return rand.N(max(min(d, o.MaxBackoff), 0) + 1)
-}
-
-func idempotent(method string) bool {
-	switch method {
-	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE":
+// failing reports whether the answer says that the service is.
+func failing(x *exchange.Exchange) bool {
+	switch x.Response.Status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
+	case http.StatusOK:
+		return x.Request.Proto == "HTTP/2.0" && x.IsGRPC() && grpcStatus(x) == grpcUnavailable
 	}
 	return false
 }
 
-func failing(status int) bool {
-	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
-}
+const grpcUnavailable = 14

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"math/rand/v2"
 	"sync/atomic"
 )
 
@@ -32,80 +31,21 @@ func (t *tried) has(m *member) bool {
 	return false
 }
 
-// lineup is the endpoints in service, with what pickers need of them. It never
-// changes.
-type lineup struct {
-	members []*member
-	total   uint64 // of weights
-	step    uint64 // has no divisor in common with total
-	even    bool   // all weights are the same
-}
-
-func newLineup(members []*member) *lineup {
-	l := &lineup{members: members, even: true}
-	for _, m := range members {
-		l.total += uint64(m.weight())
-		l.even = l.even && m.weight() == members[0].weight()
-	}
-	if l.even {
-		l.total = uint64(len(members))
-	}
-	l.step = l.total*5/8 | 1
-	for l.total > 0 && gcd(l.step, l.total) != 1 {
-		l.step += 2
-	}
-	return l
-}
-
-// at returns the member that position, below total, falls to: as many
-// positions for each as its weight says.
-func (l *lineup) at(position uint64) *member {
-	if l.even {
-		return l.members[position]
-	}
-	for _, m := range l.members {
-		w := uint64(m.weight())
-		if position < w {
-			return m
-		}
-		position -= w
-	}
-	return l.members[len(l.members)-1]
-}
-
-// fallback takes any member not yet failed on, or any at all.
-func (l *lineup) fallback(avoid *tried) *member {
-	from := rand.IntN(len(l.members))
-	for i := range l.members {
-		if m := l.members[(from+i)%len(l.members)]; !avoid.has(m) {
-			return m
-		}
-	}
-	return l.members[from]
-}
-
-func gcd(a, b uint64) uint64 {
-	for b != 0 {
-		a, b = b, a%b
-	}
-	return a
-}
-
-func (m *member) weight() int {
-	if m.Weight <= 0 {
-		return 1
-	}
-	return m.Weight
-}
-
-// picker chooses one of at least one members.
+// picker chooses one of at least one members. key is the exchange's, for those
+// that go by one.
 type picker interface {
-	pick(l *lineup, avoid *tried) *member
+	pick(l *lineup, key uint64, avoid *tried) *member
 }
 
-func newPicker(balance string) picker {
-	if balance == "round_robin" {
+// newPicker makes the picker of a cluster, busy with inHand exchanges.
+func newPicker(cfg *Config, inHand *atomic.Int64) picker {
+	switch cfg.Balance {
+	case "round_robin":
 		return &roundRobin{}
+	case "peak_ewma":
+		return peakEWMA{}
+	case "consistent_hash":
+		return &consistentHash{bound: cfg.BoundedLoad, inHand: inHand}
 	}
 	return leastRequest{}
 }
@@ -113,12 +53,9 @@ func newPicker(balance string) picker {
 // roundRobin takes members in turn, each as often in a turn as its weight says.
 type roundRobin struct{ next atomic.Uint64 }
 
-func (r *roundRobin) pick(l *lineup, avoid *tried) *member {
+func (r *roundRobin) pick(l *lineup, _ uint64, avoid *tried) *member {
 	for range len(l.members) {
-		// The step spreads a heavy member's turns over the round instead of
-		// giving them in one burst, and still visits every position once.
-		turn := (r.next.Add(1) - 1) % l.total
-		if m := l.at(turn * l.step % l.total); !avoid.has(m) {
+		if m := l.members[l.turn(r.next.Add(1)-1)]; avoid.n == 0 || !avoid.has(m) {
 			return m
 		}
 	}
@@ -130,19 +67,33 @@ func (r *roundRobin) pick(l *lineup, avoid *tried) *member {
 // Between idle members the first draw decides, so weights tell there too.
 type leastRequest struct{}
 
-func (leastRequest) pick(l *lineup, avoid *tried) *member {
+func (leastRequest) pick(l *lineup, _ uint64, avoid *tried) *member {
+	return ofTwo(l, avoid, func(i int) float64 { return float64(l.members[i].busy.Load()) / l.weight(i) })
+}
+
+// ofTwo draws two members and takes the one that load says less of.
+func ofTwo(l *lineup, avoid *tried, load func(i int) float64) *member {
 	if len(l.members) == 1 {
-		return l.members[0]
+		if m := l.members[0]; len(l.spare) == 0 || !avoid.has(m) {
+			return m
+		}
+		return l.fallback(avoid)
 	}
 	for range 4 {
-		a, b := l.at(rand.Uint64N(l.total)), l.at(rand.Uint64N(l.total))
-		if avoid.has(a) {
-			a, b = b, a
+		i, j := l.two()
+		a, b := l.members[i], l.members[j]
+		if avoid.n > 0 {
+			if avoid.has(a) {
+				a, b, i, j = b, a, j, i
+			}
+			if avoid.has(a) {
+				continue
+			}
+			if avoid.has(b) {
+				return a
+			}
 		}
-		if avoid.has(a) {
-			continue
-		}
-		if a != b && !avoid.has(b) && b.busy.Load()*int64(a.weight()) < a.busy.Load()*int64(b.weight()) {
+		if i != j && load(j) < load(i) {
 			return b
 		}
 		return a

@@ -7,10 +7,12 @@ import (
 	"testing"
 )
 
+var balances = []string{"round_robin", "least_request", "peak_ewma", "consistent_hash"}
+
 func weighted(weights ...int) *lineup {
 	var ms []*member
 	for i, w := range weights {
-		ms = append(ms, &member{Endpoint{Address: fmt.Sprint(i), Weight: w}, new(atomic.Int64)})
+		ms = append(ms, &member{Endpoint{Address: fmt.Sprint(i), Weight: w}, new(vitals)})
 	}
 	return newLineup(ms)
 }
@@ -24,7 +26,7 @@ func TestRoundRobinIsExactPerRoundAndNotInBursts(t *testing.T) {
 		}
 		count := map[string]int{}
 		for range 3 * round {
-			count[r.pick(l, &tried{}).Address]++
+			count[r.pick(l, 0, &tried{}).Address]++
 		}
 		for _, m := range l.members {
 			if count[m.Address] != 3*m.weight() {
@@ -35,7 +37,7 @@ func TestRoundRobinIsExactPerRoundAndNotInBursts(t *testing.T) {
 	l, r := weighted(50, 50, 1), &roundRobin{}
 	run, longest, last := 0, 0, ""
 	for range 101 {
-		m := r.pick(l, &tried{})
+		m := r.pick(l, 0, &tried{})
 		if m.Address != last {
 			run, last = 0, m.Address
 		}
@@ -48,18 +50,19 @@ func TestRoundRobinIsExactPerRoundAndNotInBursts(t *testing.T) {
 }
 
 func TestPickersAvoidWhatFailedWhileThereIsAnother(t *testing.T) {
-	for _, balance := range []string{"round_robin", "least_request"} {
-		p, l := newPicker(balance), weighted(100, 1, 1)
+	for _, balance := range balances {
+		p, l := newPicker(&Config{Balance: balance, BoundedLoad: 1.25}, new(atomic.Int64)), weighted(100, 1, 1)
+		l.table = maglev(l)
 		var avoid tried
 		avoid.add(l.members[0])
 		avoid.add(&member{Endpoint: Endpoint{Address: "1"}}) // the same address after a Replace
 		for range 200 {
-			if got := p.pick(l, &avoid); got != l.members[2] {
+			if got := p.pick(l, 0, &avoid); got != l.members[2] {
 				t.Fatalf("%s took %s", balance, got.Address)
 			}
 		}
 		avoid.add(l.members[2])
-		if p.pick(l, &avoid) == nil || p.pick(weighted(1), &avoid) == nil {
+		if p.pick(l, 0, &avoid) == nil || p.pick(weighted(1), 0, &avoid) == nil {
 			t.Fatal("all failed, so any will do")
 		}
 		for range 2 * maxTried {
@@ -75,7 +78,7 @@ func TestLeastRequestPrefersTheLessBusyPerWeight(t *testing.T) {
 	share := func(l *lineup) []int {
 		n := make([]int, len(l.members))
 		for range 10000 {
-			n[slices.Index(l.members, leastRequest{}.pick(l, &tried{}))]++
+			n[slices.Index(l.members, leastRequest{}.pick(l, 0, &tried{}))]++
 		}
 		return n
 	}
@@ -98,8 +101,10 @@ func TestLeastRequestPrefersTheLessBusyPerWeight(t *testing.T) {
 
 func TestPickingDoesNotAllocate(t *testing.T) {
 	l, none := weighted(3, 1, 2, 2), &tried{}
-	for _, p := range []picker{&roundRobin{}, leastRequest{}} {
-		if n := testing.AllocsPerRun(100, func() { p.pick(l, none) }); n != 0 {
+	l.table = maglev(l)
+	for _, balance := range balances {
+		p := newPicker(&Config{Balance: balance, BoundedLoad: 1.25}, new(atomic.Int64))
+		if n := testing.AllocsPerRun(100, func() { p.pick(l, 7, none) }); n != 0 {
 			t.Errorf("%T: %v", p, n)
 		}
 	}

@@ -17,13 +17,24 @@ type run struct {
 	seen    tried
 	fault   *exchange.Fault
 	serving *member   // the endpoint whose answer x holds
+	last    *member   // the endpoint of the attempt in progress
+	key     uint64    // of the exchange, for consistent_hash
+	keyed   bool      // key is known
+	cookie  string    // Set-Cookie for a client that had no key; "" when none
 	free    int       // stale connections replaced so far
 	replay  bool      // the request body can be sent again
 	hurried bool      // the deadline is the caller's, not the route's
 	upload  *upload   // the request body while it streams, nil when there is none
+	kept    *kept     // what of it is remembered, nil when nothing is
+	below   int       // retries that those behind the answer have made
+	mesh    bool      // a mesh peer was asked
+	holds   bool      // the attempt counts as busy there
+	visited bool      // the endpoint's breaker let the attempt in
+	placed  bool      // it has a place in the service's limit
 	now     time.Time // when the deadline was set; zero once that is past
 
 	try  func() (struct{}, error) // attempt
+	call func() (struct{}, error) // visit
 	over func()                   // end
 }
 
@@ -34,24 +45,27 @@ func newRun() *run {
 		return r
 	}
 	r := new(run)
-	r.try, r.over = r.attempt, r.end
+	r.try, r.call, r.over = r.judged, r.visit, r.end
 	return r
 }
 
 // end is called when the exchange is over: the run is another's from here on.
 func (r *run) end() {
 	r.release()
-	*r = run{try: r.try, over: r.over}
+	if r.placed {
+		r.c.limit.give()
+	}
+	*r = run{try: r.try, call: r.call, over: r.over}
 	runs.Put(r)
 }
 
 // release ends the attempt's share in its endpoint. Further calls do nothing.
 func (r *run) release() {
-	if r.serving != nil {
+	if r.holds {
 		r.serving.busy.Add(-1)
 		r.c.inHand.Add(-1)
-		r.serving = nil
 	}
+	r.serving, r.holds = nil, false
 }
 
 // since is the present time, read from the monotonic clock alone: half the price

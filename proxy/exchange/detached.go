@@ -15,6 +15,7 @@ func (x *Exchange) Detached() *Exchange {
 	y := &Exchange{
 		Start: time.Now(), ID: strings.Clone(x.ID), Client: x.Client, ClientIP: x.ClientIP, Peer: x.Peer, Trace: x.Trace,
 		Consumer: strings.Clone(x.Consumer), Vouched: x.Vouched, Route: x.Route, Pattern: x.Pattern, Side: x.Side, Removed: x.Removed,
+		Priority: x.Priority,
 		Original: Original{
 			Method: strings.Clone(x.Original.Method), Scheme: strings.Clone(x.Original.Scheme),
 			Authority: strings.Clone(x.Original.Authority), Path: strings.Clone(x.Original.Path), Query: strings.Clone(x.Original.Query),
@@ -40,7 +41,7 @@ func (x *Exchange) Detached() *Exchange {
 		c.Token, c.ID, c.Subject, c.Scope = strings.Clone(t.Token), strings.Clone(t.ID), strings.Clone(t.Subject), strings.Clone(t.Scope)
 		c.ReqWL, c.Minter, c.Memory = strings.Clone(t.ReqWL), strings.Clone(t.Minter), strings.Clone(t.Memory)
 		c.Chain, c.Context, c.Rctx = clones(t.Chain), maps.Clone(t.Context), maps.Clone(t.Rctx)
-		c.Deadline = time.Time{}
+		c.Deadline, c.Spent = time.Time{}, nil
 		y.Txn = &c
 	}
 	return y

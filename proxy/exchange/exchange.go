@@ -36,11 +36,14 @@ type Exchange struct {
 	Endpoint  string    // the endpoint of the last attempt
 	Attempts  int       // how often it was sent
 	Deadline  time.Time // the answer's head must have arrived by then; zero before forwarding
+	Due       time.Time // until when the caller waits by its own word, in a header field; zero when it said nothing
 	Spare     int       // further attempts left to those behind this hop
 	Sent      time.Time // when the last attempt began
 	Answered  time.Time // when its answer's head arrived
 	CacheInfo string    // Cache-Status member of this hop (RFC 9211), "" when no cache took part
 	Removed   int       // reserved header lines the firewall took off this request
+
+	Priority Priority // how important it is when not everything can be done
 
 	Hold    any    // the pipe's own: what Finish needs of Serve
 	Fault   *Fault // why there is no ordinary answer; nil when there is one

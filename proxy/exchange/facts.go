@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,6 +55,8 @@ type Txn struct {
 	Chain    []string       // SPIFFE IDs it came through, oldest first; the last is the TLS peer
 	Deadline time.Time      // zero when the caller set none
 	Retries  int            // retries the caller leaves to those further on; -1 unset
+	Spent    *atomic.Int32  // those of them made so far, by all calls of the transaction; nil when it is not counted
+	Priority Priority       // what the caller says of it
 	Memory   string         // the tracestate member by which the app's own calls find this transaction
 }
 
@@ -82,3 +85,13 @@ type Original struct {
 	Path      string // without the query
 	Query     string
 }
+
+// Priority says whose exchanges are given up first when the machine is full.
+type Priority int8
+
+// The priorities.
+const (
+	Critical  Priority = -1 // never given up
+	Default   Priority = 0
+	Sheddable Priority = 1 // given up first
+)

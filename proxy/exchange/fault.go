@@ -32,6 +32,17 @@ type Fault struct {
 	Close      bool    // the client's connection must not be used again
 	Err        error   // the cause, for logs only
 	Errors     []Flaw  // what is wrong with the request, one by one; reaches the client
+
+	// Instead is a configured answer that is given when no filter has a better
+	// one, nil when there is none. It is shared: read only.
+	Instead *Instead
+}
+
+// Instead is a fixed answer.
+type Instead struct {
+	Status int
+	Header []Field
+	Body   []byte
 }
 
 // Flaw is one thing wrong with a request.

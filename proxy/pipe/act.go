@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/route"
 )
@@ -34,6 +35,11 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 			return fault
 		}
 	}
+	if len(r.Forward.DeadlineFrom) > 0 {
+		if fault := cluster.TakeDue(x, &r.Forward, !p.cfg.Edge || p.cfg.Trusted.contains(x.Client.Remote.Addr())); fault != nil {
+			return fault
+		}
+	}
 	x.Request.Path = r.Outgoing(x)
 	p.outgoing(x, r)
 	for _, o := range p.cfg.Observers {
@@ -53,6 +59,20 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 		idle.ReadCloser, x.Response.Body = x.Response.Body, idle
 	}
 	return nil
+}
+
+// instead gives the answer that is configured for when there is none. A gRPC
+// caller could not read it.
+func instead(x *exchange.Exchange, fault *exchange.Fault) bool {
+	in := fault.Instead
+	if in == nil || x.IsGRPC() {
+		return false
+	}
+	x.Answer(in.Status, "", in.Body)
+	for _, f := range in.Header {
+		x.Response.Header.Add(f.Name, f.Value)
+	}
+	return true
 }
 
 func redirect(x *exchange.Exchange, r *route.Route) {

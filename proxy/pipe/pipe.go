@@ -30,6 +30,8 @@ type Config struct {
 	Observers []Observer // in this order; End in reverse
 	Log       *slog.Logger
 
+	Shed *Shedder // nil: everything is taken
+
 	// Challenge answers what an ACME server asks under ChallengePath, before
 	// anything is routed. It may read a file. Nil answers nothing.
 	Challenge func(host, path string) (body string, ok bool)
@@ -170,6 +172,8 @@ func (p *Pipe) serve(x *exchange.Exchange, r *run) {
 		x.DropResponse()
 		if p.rescue(x, r, fault) && x.Response.Status != 0 {
 			x.Fault, x.Rescued = nil, fault // there is an ordinary answer after all
+		} else if instead(x, fault) {
+			x.Fault, x.Rescued = nil, fault
 		} else {
 			answer(x, fault)
 		}
@@ -205,6 +209,12 @@ func (p *Pipe) request(x *exchange.Exchange, r *run) (*exchange.Fault, bool) {
 		return noRoute(x, r.table, host), false
 	}
 	x.Route, x.Pattern = r.route.Name, r.route.PathMatch()
+	if r.route.Priority != exchange.Default {
+		x.Priority = r.route.Priority
+	}
+	if !p.cfg.Shed.Admit(x.Priority) {
+		return shedFault(), false
+	}
 	return p.filters(x, r, len(r.table.Always)+len(r.route.Filters))
 }
 

@@ -38,8 +38,9 @@ type Route struct {
 	RewritePath       string
 	RewriteHost       string
 	DropAuthorization bool
-	StreamIdle        int64 // nanoseconds; 0 is unlimited
-	TunnelIdle        int64 // the same of tunnels, in both directions
+	Priority          exchange.Priority // Default: as the caller says
+	StreamIdle        int64             // nanoseconds; 0 is unlimited
+	TunnelIdle        int64             // the same of tunnels, in both directions
 
 	pattern Pattern
 	hosts   []hostMatch

@@ -61,6 +61,7 @@ type ChainOptions struct {
 	SidecarTop  string        // further top-level sections of both sidecars
 	Listener    string        // further keys of the edge listener, each after a comma
 	NoIngress   bool          // the test starts the ingress itself
+	Terms       string        // further keys of the mesh services, each after a comma
 }
 
 // StartChain starts everything and waits until it is ready.
@@ -85,14 +86,14 @@ func StartChain(t testing.TB, o ChainOptions) *Chain {
 	c.Inventory = c.side("inventory", identity, discovery, "", orText(o.StockAllow, "[{from: [orders]}]"), o)
 	next := ""
 	if o.Consul == nil {
-		next = "services:\n  inventory: {mesh: true, static: [" + c.Inventory.Mesh + "]}\n"
+		next = "services:\n  inventory: {mesh: true, static: [" + c.Inventory.Mesh + "]" + o.Terms + "}\n"
 	}
 	c.Orders = c.side("orders", identity, discovery, next, orText(o.OrdersAllow, "[{from: [ingress]}]"), o)
 	where := func(s *Side) string {
 		if o.Consul != nil {
-			return "{mesh: true}"
+			return "{mesh: true" + o.Terms + "}"
 		}
-		return "{mesh: true, static: [" + s.Mesh + "]}"
+		return "{mesh: true, static: [" + s.Mesh + "]" + o.Terms + "}"
 	}
 	c.Config = fmt.Sprintf(`version: 1
 listeners:

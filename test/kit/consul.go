@@ -32,6 +32,7 @@ type Consul struct {
 	acl   bool
 	dev   bool
 	extra string
+	wan   string // port towards other datacenters
 	http  int
 
 	mu    sync.Mutex
@@ -53,13 +54,16 @@ func WithACL() ConsulOption { return func(c *Consul) { c.acl = true } }
 // WithHCL adds agent configuration.
 func WithHCL(hcl string) ConsulOption { return func(c *Consul) { c.extra += "\n" + hcl } }
 
+// WithWAN lets the agent be federated with other datacenters, by this port.
+func WithWAN(port string) ConsulOption { return func(c *Consul) { c.wan = port } }
+
 // StartConsul starts an agent with the Connect CA and waits until it has a
 // leader and certificates. It is killed when the test ends. The binary is
 // $LINTEL_CONSUL_BIN, else lintel/consul-1.19.2 in the user's cache folder; a
 // missing one fails the test.
 func StartConsul(t testing.TB, options ...ConsulOption) *Consul {
 	t.Helper()
-	c := &Consul{t: t, bin: consulBinary(t), dir: t.TempDir(), dev: true}
+	c := &Consul{t: t, bin: consulBinary(t), dir: t.TempDir(), dev: true, wan: "-1"}
 	for _, o := range options {
 		o(c)
 	}
@@ -117,7 +121,7 @@ ports {
   http = %d
   server = %d
   serf_lan = %d
-  serf_wan = -1
+  serf_wan = %s
   https = -1
   dns = -1
   grpc = %d
@@ -127,7 +131,7 @@ connect { enabled = true }
 performance { raft_multiplier = 1 }
 disable_update_check = true
 leave_on_terminate = false
-`, ports[0], ports[1], ports[2], ports[3])
+`, ports[0], ports[1], ports[2], c.wan, ports[3])
 	if !c.dev {
 		hcl += fmt.Sprintf("data_dir = %q\n", filepath.Join(c.dir, "data"))
 	}

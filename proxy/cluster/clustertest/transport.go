@@ -19,6 +19,8 @@ type Transport struct {
 	// Answer is every RoundTrip; nil answers 200 with the body "ok".
 	Answer func(x *exchange.Exchange, address string) error
 
+	PeerID string // of every endpoint's identity; "" outside a mesh
+
 	mu       sync.Mutex
 	calls    map[string]int
 	retired  []string
@@ -40,7 +42,7 @@ func (t *Transport) Reserve(x *exchange.Exchange, address string, p exchange.Pro
 		}
 	}
 	t.reserved.Add(1)
-	return &upstream{t: t, address: address, info: exchange.ConnInfo{Protocol: string(p)}}, nil
+	return &upstream{t: t, address: address, info: exchange.ConnInfo{Protocol: string(p), PeerID: t.PeerID}}, nil
 }
 
 // Retire implements exchange.Transport.

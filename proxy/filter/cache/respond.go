@@ -89,7 +89,7 @@ func (f *cache) OnResponse(x *exchange.Exchange) {
 	if !ok || v.served {
 		return
 	}
-	if x.Fault != nil || x.Attempts == 0 {
+	if x.Fault != nil || x.Rescued != nil || x.Attempts == 0 { // Rescued: a configured answer, not the service's
 		f.land(v, true)
 		f.settle(x, v, false)
 		return

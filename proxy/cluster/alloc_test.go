@@ -1,0 +1,90 @@
+//go:build !race
+
+package cluster
+
+import (
+	"testing"
+	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// silent is a transport that answers without allocating anything.
+type silent struct{ info exchange.ConnInfo }
+
+func (s *silent) Reserve(*exchange.Exchange, string, exchange.Protocol) (exchange.Upstream, error) {
+	return s, nil
+}
+func (*silent) Retire(string)              {}
+func (*silent) Close()                     {}
+func (*silent) Open() int                  { return 0 }
+func (s *silent) Info() *exchange.ConnInfo { return &s.info }
+func (*silent) Release()                   {}
+func (*silent) RoundTrip(x *exchange.Exchange) error {
+	x.Response.Status = 200
+	return nil
+}
+
+// Neither what is not configured nor what is allocates anything as long as
+// nobody has to wait and nothing fails.
+func TestForwardingAllocatesNothing(t *testing.T) {
+	breaker := BreakerConfig{Enabled: true, Per: "both", Failures: 10, Window: 10 * time.Second, Open: time.Second, Trials: 1}
+	plain := breaker
+	plain.Per = "service"
+	for name, cfg := range map[string]Config{
+		"plain": {Breaker: plain},
+		"all": {Breaker: breaker, RetryBudget: RetryBudgetConfig{Ratio: 0.2, Window: 10 * time.Second},
+			Limit: &LimitConfig{Max: 100, Min: 1, Adaptive: true, QueueTimeout: time.Second}},
+	} {
+		cfg.Service, cfg.Transport = "orders", &silent{}
+		c := New(cfg)
+		c.Replace([]Endpoint{{Address: "a:1"}, {Address: "b:1"}})
+		x := &exchange.Exchange{}
+		o := opts
+		once := func() {
+			x.Start, x.Request.Method = time.Now(), "GET"
+			if f := c.Forward(x, &o); f != nil {
+				t.Fatal(f)
+			}
+			x.RunDone()
+			x.Reset()
+		}
+		once()
+		// One is the exchange's Life, which engines make anyway.
+		if n := testing.AllocsPerRun(2000, once); n > 1 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkForward(b *testing.B) {
+	breaker := BreakerConfig{Enabled: true, Failures: 10, Window: 10 * time.Second, Open: time.Second, Trials: 1}
+	both := breaker
+	both.Per = "both"
+	for _, v := range []struct {
+		name string
+		cfg  Config
+	}{
+		{"breaker", Config{Breaker: breaker}},
+		{"budget", Config{Breaker: breaker, RetryBudget: RetryBudgetConfig{Ratio: 0.2, Window: 10 * time.Second}}},
+		{"limit", Config{Breaker: breaker, Limit: &LimitConfig{Max: 100, QueueTimeout: time.Second}}},
+		{"adaptive", Config{Breaker: breaker, Limit: &LimitConfig{Max: 100, Min: 1, Adaptive: true, QueueTimeout: time.Second}}},
+		{"endpoints", Config{Breaker: both}},
+	} {
+		b.Run(v.name, func(b *testing.B) {
+			b.ReportAllocs()
+			v.cfg.Service, v.cfg.Transport = "orders", &silent{}
+			c := New(v.cfg)
+			c.Replace([]Endpoint{{Address: "a:1"}, {Address: "b:1"}})
+			x := &exchange.Exchange{}
+			for b.Loop() {
+				x.Start, x.Request.Method = time.Now(), "GET"
+				if f := c.Forward(x, &opts); f != nil {
+					b.Fatal(f)
+				}
+				x.RunDone()
+				x.Reset()
+			}
+		})
+	}
+}

@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lintel.dev/lintel/proxy/cluster/clustertest"
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+func perEndpoint(open time.Duration) BreakerConfig {
+	return BreakerConfig{Enabled: true, Per: "endpoint", Failures: 3, Window: time.Minute, Open: open, Trials: 1}
+}
+
+func TestAFailingEndpointIsLeftOutAndComesBack(t *testing.T) {
+	var sick atomic.Bool
+	sick.Store(true)
+	tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, address string) error {
+		if address == "a:1" && sick.Load() {
+			return clustertest.Fault("reset", false)
+		}
+		clustertest.Respond(x, 200, "ok")
+		return nil
+	}}
+	for _, balance := range []string{"round_robin", "least_request"} {
+		sick.Store(true)
+		c := newTest(t, tr, Config{Balance: balance, Breaker: perEndpoint(50 * time.Millisecond)}, "a:1", "b:1", "c:1")
+		send := func(n int) (failed int) {
+			for range n {
+				x := newExchange("POST", "")
+				if c.Forward(x, &Options{}) != nil {
+					failed++
+				}
+				over(x)
+			}
+			return failed
+		}
+		if n := send(100); n != 3 {
+			t.Errorf("%s: %d failures before it was left out, want 3", balance, n)
+		}
+		if s := c.Status(); s.Breaker != "off" || s.Endpoints[0].Breaker != "open" || s.Endpoints[1].Breaker != "closed" {
+			t.Errorf("%s: %+v", balance, s)
+		}
+		c.Replace([]Endpoint{{Address: "a:1", Weight: 2}, {Address: "b:1"}, {Address: "c:1"}})
+		if n := send(20); n != 0 {
+			t.Errorf("%s: another weight brought it back: %d failures", balance, n)
+		}
+		for c.Status().Endpoints[0].Breaker == "open" {
+			time.Sleep(time.Millisecond)
+		}
+		if n := send(50); n != 1 || c.Status().Endpoints[0].Breaker != "open" {
+			t.Errorf("%s: %d failures by a trial, want 1", balance, n)
+		}
+		sick.Store(false)
+		for c.Status().Endpoints[0].Breaker == "open" {
+			time.Sleep(time.Millisecond)
+		}
+		if n := send(50); n != 0 || c.Status().Endpoints[0].Breaker != "closed" {
+			t.Errorf("%s: %d failures, %+v", balance, n, c.Status())
+		}
+	}
+}
+
+func TestWithEveryEndpointsBreakerOpenNobodyIsAsked(t *testing.T) {
+	tr := &clustertest.Transport{Answer: func(*exchange.Exchange, string) error { return clustertest.Fault("reset", false) }}
+	var addresses []string
+	for _, l := range "abcdefghijkl" { // more than an exchange remembers
+		addresses = append(addresses, string(l)+":1")
+	}
+	both := perEndpoint(time.Minute)
+	both.Per, both.Failures = "both", 1
+	fallback := &Fallback{Answer: exchange.Instead{Status: 200, Body: []byte("[]")}, On: []string{"breaker-open"}}
+	for _, b := range []BreakerConfig{perEndpoint(time.Minute), both} {
+		c := newTest(t, tr, Config{Breaker: b, Fallback: fallback}, addresses...)
+		var last *exchange.Fault
+		for range 60 {
+			x := newExchange("POST", "")
+			if last = c.Forward(x, &Options{}); last.Code == "reset" && last.Instead != nil {
+				t.Error("the fallback stands in for a reset")
+			}
+			over(x)
+		}
+		asked := 0
+		for _, n := range tr.Calls() {
+			asked += n
+		}
+		if last.Code != "breaker-open" || last.RetryAfter < 50*time.Second || last.Instead != &fallback.Answer {
+			t.Errorf("%s: %+v after %d attempts", b.Per, last, asked)
+		}
+	}
+	if n := tr.Calls()["a:1"]; n < 3 || n > 4 {
+		t.Errorf("a:1 was asked %d times, want 3 and perhaps once more", n)
+	}
+}
+
+func TestFallbackStandsInForWhatItNames(t *testing.T) {
+	for _, c := range []struct {
+		on   []string
+		f    *exchange.Fault
+		fits bool
+	}{
+		{[]string{"no-endpoint"}, &exchange.Fault{Source: exchange.FromUpstream, Code: "no-endpoint"}, true},
+		{[]string{"breaker-open"}, &exchange.Fault{Source: exchange.FromUpstream, Code: "no-endpoint"}, false},
+		{[]string{"unreachable"}, &exchange.Fault{Source: exchange.FromUpstream, Code: "connect-refused"}, true},
+		{[]string{"unreachable"}, &exchange.Fault{Source: exchange.FromUpstream, Code: "timeout"}, false},
+		{[]string{"timeout"}, &exchange.Fault{Source: exchange.FromUpstream, Code: "timeout"}, true},
+		{[]string{"unreachable"}, &exchange.Fault{Source: exchange.FromClient, Code: "client-gone"}, false},
+	} {
+		if got := (&Fallback{On: c.on}).fits(c.f); got != c.fits {
+			t.Errorf("%v for %s: %t", c.on, c.f.Code, got)
+		}
+	}
+}
+
+// What is not configured costs nothing.
+func TestEndpointsWithoutBreakersHaveNone(t *testing.T) {
+	c := newTest(t, &clustertest.Transport{}, Config{Breaker: BreakerConfig{Enabled: true, Window: time.Minute}}, "a:1")
+	if c.trips || c.limit != nil || c.budget != nil || slices.ContainsFunc(c.lineup.Load().members, func(m *member) bool { return m.trip != nil }) {
+		t.Errorf("%+v", c)
+	}
+}
