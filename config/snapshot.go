@@ -330,7 +330,8 @@ type Identity struct {
 	Source    string        `yaml:"source" enum:"none,workload-api,consul,embedded" default:"none" doc:"none: no mesh; workload-api: SPIRE or any other; consul: Consul's Connect CA; embedded: a small CA for development."`
 	Service   string        `yaml:"service" doc:"The service name this process has in the mesh; sidecar.service, or ingress, when empty."`
 	Socket    string        `yaml:"socket" doc:"Workload API address; SPIFFE_ENDPOINT_SOCKET when empty." example:"unix:///run/spire/agent.sock"`
-	ID        string        `yaml:"id" doc:"Which of several identities the Workload API offers."`
+	ID        string        `yaml:"id" doc:"Which of several identities the Workload API offers. Without id and hint it must offer one." example:"spiffe://example.org/svc/orders"`
+	Hint      string        `yaml:"hint" doc:"The same, by the hint that the Workload API gives with each."`
 	ServiceID string        `yaml:"service_id" default:"spiffe://{trust_domain}/svc/{service}" doc:"The SPIFFE ID expected of a service, unless Consul's CA prescribes it."`
 	Embedded  EmbeddedCA    `yaml:"embedded" doc:"Settings of the embedded CA."`
 	Wait      time.Duration `yaml:"wait" default:"30s" doc:"Longest wait for an identity before listeners open."`

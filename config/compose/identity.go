@@ -41,7 +41,7 @@ func OpenIdentity(ctx context.Context, cfg config.Identity, service string, ca m
 	}
 	switch cfg.Source {
 	case "workload-api":
-		id.Source, err = mtls.Workload(ctx, mtls.WorkloadConfig{Address: cfg.Socket, ID: cfg.ID, Wait: cfg.Wait, Log: log})
+		id.Source, err = mtls.Workload(ctx, mtls.WorkloadConfig{Address: cfg.Socket, ID: cfg.ID, Hint: cfg.Hint, Wait: cfg.Wait, Log: log})
 	case "consul":
 		if ca == nil {
 			return nil, fmt.Errorf("identity.source is consul, but discovery.consul is not configured")
