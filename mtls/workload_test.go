@@ -109,7 +109,11 @@ func (a *agent) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStr
 
 func startAgent(t *testing.T, ca *CA, failures chan error, idsAndHints ...string) (socket string) {
 	t.Helper()
-	a := &agent{response: &workload.X509SVIDResponse{}, failures: failures}
+	return (&agent{response: &workload.X509SVIDResponse{}, failures: failures}).start(t, ca, idsAndHints...)
+}
+
+func (a *agent) start(t *testing.T, ca *CA, idsAndHints ...string) (socket string) {
+	t.Helper()
 	for i := 0; i < len(idsAndHints); i += 2 {
 		l := must[*leaf](t)(ca.issue(must[spiffeid.ID](t)(spiffeid.FromString(idsAndHints[i])), time.Now()))
 		a.response.Svids = append(a.response.Svids, &workload.X509SVID{

@@ -116,7 +116,7 @@ func (i *intentions) decide(x *exchange.Exchange, byDefault bool) ruling {
 	switch {
 	case s == nil:
 		return ruling{why: "Consul has not told its intentions yet"}
-	case !i.local(x.Peer.ID):
+	case !i.id.Home(x.Peer.ID):
 		return ruling{why: "intentions speak of the own trust domain only"}
 	case s.requiresJWT:
 		return ruling{why: "the intentions require a Consul JWT provider, which is not supported"}
@@ -143,14 +143,6 @@ func (i *intentions) decide(x *exchange.Exchange, byDefault bool) ruling {
 		return ruling{allowed: true, why: "no intention names it, and Consul's default allows"}
 	}
 	return ruling{why: "no intention names it, and Consul's default denies"}
-}
-
-// local reports whether the peer is of the trust domain that Consul's names
-// stand for.
-func (i *intentions) local(peer string) bool {
-	rest, ok := strings.CutPrefix(peer, "spiffe://")
-	domain, _, _ := strings.Cut(rest, "/")
-	return ok && domain == i.id.TrustDomain
 }
 
 // names reports whether the intention is about this peer of the own trust
@@ -192,7 +184,7 @@ func (i *intentions) mentions(peer string, byDefault bool) bool {
 	if s == nil {
 		return true // not known yet
 	}
-	if !i.local(peer) {
+	if !i.id.Home(peer) {
 		return false
 	}
 	for n := range s.list {

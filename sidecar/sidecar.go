@@ -168,7 +168,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 func (c *Sidecar) listen(ctx context.Context) error {
 	if c.cfg.App != "" {
 		cfg := compose.Server("mesh", c.cfg.Limits)
-		cfg.TLS = mtls.ServerConfig(c.identity.Source, nil, mtls.Options{AllowTLS12: c.cfg.AllowTLS12})
+		cfg.TLS = mtls.ServerConfig(c.identity.Source, nil, c.identity.Server(c.cfg.AllowTLS12))
 		cfg.H2, cfg.PeerID = true, mtls.PeerOf
 		if err := c.open(ctx, cfg, c.cfg.Mesh, tracing.Inbound, &c.in); err != nil {
 			return err

@@ -17,6 +17,7 @@ type Identity struct {
 	mtls.Source
 	TrustDomain string
 	Minter      *txntoken.Minter
+	Federated   *mtls.Federated // nil: the own trust domain only
 	ids         *mtls.ServiceIDs
 	scope       Scope
 }
@@ -56,6 +57,9 @@ func OpenIdentity(ctx context.Context, cfg config.Identity, service string, ca m
 		id.Source, err = mtls.Embedded(ctx, mtls.EmbeddedConfig{
 			CA: mtls.CAConfig{Dir: cfg.Embedded.Dir, TrustDomain: cfg.Embedded.TrustDomain, TTL: cfg.Embedded.TTL, Log: log},
 			ID: own, Wait: cfg.Wait})
+	}
+	if err == nil {
+		err = id.federate(cfg.Federation, log)
 	}
 	if err != nil {
 		return nil, err
