@@ -137,3 +137,18 @@ func (p *policy) InForce() string {
 
 // Explain implements filter.Explainer.
 func (p *policy) Explain() string { return p.InForce() }
+
+// warnOfStrangers tells of rules that let nobody in: the trust domain they name
+// is not ours and not federated.
+func (c *compiler) warnOfStrangers(p config.Policy) {
+	if c.offline {
+		return // the own trust domain is known with the certificate
+	}
+	for i, a := range p.Allow {
+		ids, _ := c.id.Patterns(a.From)
+		for _, stranger := range c.id.Unknown(ids) {
+			c.log.Warn("policy: a rule names a trust domain that is neither ours nor in identity.federation: nobody of it gets in",
+				"rule", fmt.Sprintf("sidecar.policy.allow[%d]", i), "from", stranger, "trust_domain", c.id.TrustDomain)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -194,5 +195,14 @@ func TestOnlyLoopbackMayCallAsTheService(t *testing.T) {
 		if err := onLoopback(address); (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
 		}
+	}
+}
+
+func TestARuleThatLetsNobodyInIsTold(t *testing.T) {
+	var log strings.Builder
+	c := &compiler{id: consulIdentity(t), log: slog.New(slog.NewTextHandler(&log, nil))}
+	c.warnOfStrangers(config.Policy{Allow: []config.Allow{{From: []string{"*", "web", "spiffe://td.consul/x"}}, {From: []string{"spiffe://td.consull/x"}}}})
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "rule=sidecar.policy.allow[1] from=spiffe://td.consull/x") {
+		t.Errorf("%s", got)
 	}
 }

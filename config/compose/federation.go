@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/mtls"
+	"lintel.dev/lintel/mtls/txntoken"
+	"lintel.dev/lintel/proxy/exchange"
 )
 
 func federation(list []config.Federation) []mtls.FederationConfig {
@@ -47,6 +50,38 @@ func (id *Identity) Server(allowTLS12 bool) mtls.Options {
 func (id *Identity) Home(spiffeID string) bool {
 	rest, ok := strings.CutPrefix(spiffeID, "spiffe://")
 	return ok && len(rest) > len(id.TrustDomain) && rest[len(id.TrustDomain)] == '/' && rest[:len(id.TrustDomain)] == id.TrustDomain
+}
+
+// abroad vouches for a call into another trust domain. A Txn-Token is of its
+// trust domain and leaves it for no other: there nobody could verify it, and
+// for whom a call is made, and through whom it came, is none of their business.
+func (s *Sender) abroad(x *exchange.Exchange, to *exchange.ConnInfo) error {
+	key, err := s.keys.For(to.TLS)
+	if err != nil {
+		return identityFault("no hop token could be signed", err)
+	}
+	self, err := s.ID.Self()
+	if err != nil {
+		return identityFault("no identity", err)
+	}
+	token, err := key.Sign(txntoken.HopClaims{Self: self, Dest: to.PeerID, Deadline: x.Deadline, Retries: x.Spare})
+	if err != nil {
+		return identityFault("no hop token could be signed", err)
+	}
+	x.Request.Header.Set(txntoken.HeaderHop, token)
+	return nil
+}
+
+// Unknown returns which of the SPIFFE IDs or prefixes are of a trust domain that
+// is neither the own nor federated: nobody of it ever gets through a handshake.
+func (id *Identity) Unknown(patterns []string) (out []string) {
+	for _, p := range patterns {
+		domain, _, _ := strings.Cut(strings.TrimPrefix(p, "spiffe://"), "/")
+		if domain != id.TrustDomain && (id.Federated == nil || !slices.Contains(id.Federated.Names(), domain)) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // federation are the readiness checks of further trust domains. None is

@@ -36,6 +36,10 @@ func TestAFederatedDomainIsNoReasonToBeUnready(t *testing.T) {
 	if o := id.Server(true); !o.AllowTLS12 || len(o.TrustDomains) != 1 || o.TrustDomains[0] != "partner.example" {
 		t.Errorf("%+v", o)
 	}
+	from := []string{"spiffe://lintel.local/*", "spiffe://partner.example/svc/shop", "spiffe://partner.exampel/svc/shop"}
+	if got := id.Unknown(from); len(got) != 1 || got[0] != from[2] {
+		t.Errorf("%q", got)
+	}
 	alone, err := embedded(t)
 	if err != nil || len(alone.federation()) > 0 || len(alone.Server(false).TrustDomains) > 0 {
 		t.Errorf("%v", err)

@@ -32,17 +32,15 @@ func (s *Sender) BeforeWrite(x *exchange.Exchange, to *exchange.ConnInfo) error 
 	if to.PeerID == "" {
 		return nil // not a mesh connection: internal tokens stay inside
 	}
-	// A Txn-Token is of its trust domain and leaves it for no other: there nobody
-	// could verify it, and whom it is for is none of their business.
-	home := s.ID.Home(to.PeerID)
-	if home {
-		if err := s.transaction(x); err != nil {
-			var fault *exchange.Fault
-			if errors.As(err, &fault) {
-				return fault
-			}
-			return identityFault("no Txn-Token could be minted", err)
+	if !s.ID.Home(to.PeerID) {
+		return s.abroad(x, to)
+	}
+	if err := s.transaction(x); err != nil {
+		var fault *exchange.Fault
+		if errors.As(err, &fault) {
+			return fault
 		}
+		return identityFault("no Txn-Token could be minted", err)
 	}
 	key, err := s.keys.For(to.TLS)
 	if err != nil {
@@ -53,7 +51,7 @@ func (s *Sender) BeforeWrite(x *exchange.Exchange, to *exchange.ConnInfo) error 
 		return identityFault("no identity", err)
 	}
 	claims := txntoken.HopClaims{Self: self, Dest: to.PeerID, Deadline: x.Deadline, Retries: x.Spare}
-	if x.Txn != nil && home {
+	if x.Txn != nil {
 		claims.TxnToken, claims.TxnHash, claims.Chain = x.Txn.Token, x.Txn.Hash, x.Txn.Chain
 	}
 	token, err := key.Sign(claims)
