@@ -24,6 +24,7 @@ type held struct {
 	notifier
 	kind string
 	log  *slog.Logger
+	tell func(string) // what is awaited and why it has not come; may be nil
 
 	ready chan struct{} // closed with the first identity
 
@@ -85,15 +86,20 @@ func (h *held) await(ctx context.Context, wait time.Duration, awaited, advice st
 	start := time.Now()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	remind := time.NewTicker(5 * time.Second)
-	defer remind.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	h.log.Info("waiting for an identity", "from", awaited, "at_most", wait)
-	for waiting := true; waiting; {
+	for ticks, waiting := 0, true; waiting; {
+		if h.tell != nil {
+			h.tell(fmt.Sprintf("waiting for %s: %v", awaited, h.lastErr()))
+		}
 		select {
 		case <-h.ready:
 			return nil
-		case <-remind.C:
-			h.log.Warn("still waiting for an identity", "from", awaited, "since", time.Since(start).Round(time.Second), "because", h.lastErr())
+		case <-tick.C:
+			if ticks++; ticks%5 == 0 {
+				h.log.Warn("still waiting for an identity", "from", awaited, "since", time.Since(start).Round(time.Second), "because", h.lastErr())
+			}
 		case <-timer.C:
 			waiting = false
 		case <-ctx.Done():

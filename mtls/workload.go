@@ -27,6 +27,7 @@ type WorkloadConfig struct {
 	ID      string        // take exactly this SPIFFE ID; "" takes the only one
 	Hint    string        // take the identity with this hint; "" takes the only one
 	Wait    time.Duration // for the first identity; DefaultWait
+	Waiting func(string)  // told once a second what is awaited and why it has not come; may be nil
 	Log     *slog.Logger
 }
 
@@ -78,6 +79,7 @@ func newWorkload(ctx context.Context, cfg WorkloadConfig, kind string) (*workloa
 		return nil, fmt.Errorf("mtls: Workload API client for %s (%s): %w", address, origin, err)
 	}
 	s := &workloadSource{held: newHeld(kind, cfg.Log), cfg: cfg, client: client, done: make(chan struct{})}
+	s.tell = cfg.Waiting
 	s.running, s.cancel = context.WithCancel(context.Background())
 	go s.run(s.running)
 	err = s.await(ctx, cfg.Wait, fmt.Sprintf("the SPIFFE Workload API at %s (%s)", address, origin),

@@ -95,7 +95,7 @@ func Start(ctx context.Context, o Options) (c *Sidecar, err error) {
 		return c, err
 	}
 	if c.identity = o.Identity; c.identity == nil {
-		if c.identity, err = compose.OpenIdentity(ctx, s.Identity, c.cfg.Service, c.discovery.CA(), c.log); err != nil {
+		if c.identity, err = compose.AwaitIdentity(ctx, s, c.cfg.Service, c.discovery.CA(), c.log); err != nil {
 			return c, err
 		}
 	}

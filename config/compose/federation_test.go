@@ -16,7 +16,7 @@ func embedded(t *testing.T, further ...config.Federation) (*Identity, error) {
 	t.Helper()
 	cfg := config.Identity{Source: "embedded", Embedded: config.EmbeddedCA{TrustDomain: "lintel.local", TTL: time.Hour}, Federation: further,
 		Wait: time.Minute, Txn: config.TxnToken{Lifetime: time.Minute}}
-	id, err := OpenIdentity(t.Context(), cfg, "orders", nil, slog.New(slog.DiscardHandler))
+	id, err := openIdentity(t.Context(), cfg, "orders", nil, slog.New(slog.DiscardHandler), nil)
 	if err == nil {
 		t.Cleanup(func() { _ = id.Close() })
 	}
@@ -86,7 +86,7 @@ func TestAnIdentityIsChosenByHint(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	cfg := config.Identity{Source: "workload-api", Socket: s.Address(), Hint: "internal", Wait: time.Second}
-	if _, err := OpenIdentity(t.Context(), cfg, "orders", nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), `wanted hint "internal"`) {
+	if _, err := openIdentity(t.Context(), cfg, "orders", nil, slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), `wanted hint "internal"`) {
 		t.Errorf("%v", err)
 	}
 }
