@@ -322,7 +322,7 @@ type Policy struct {
 
 // Allow is one rule. All that is given must match.
 type Allow struct {
-	From    []string `yaml:"from" required:"true" listify:"true" doc:"Services by name, or SPIFFE IDs, or spiffe://…/* prefixes; * is any verified peer."`
+	From    []string `yaml:"from" required:"true" listify:"true" doc:"Services by name, or SPIFFE IDs, or spiffe://…/* prefixes; * is any of the own trust domain. Of a federated one, name it: spiffe://partner.example/svc/shop."`
 	Methods []string `yaml:"methods" listify:"true" doc:"Any of these; all when empty."`
 	Paths   []string `yaml:"paths" listify:"true" doc:"/exact, /prefix/* or /with/{one} segment; all when empty."`
 	User    bool     `yaml:"user" doc:"Only on behalf of a user, as a verified Txn-Token says."`
@@ -358,14 +358,28 @@ type Consul struct {
 
 // Identity is this process's SPIFFE identity.
 type Identity struct {
-	Source    string        `yaml:"source" enum:"none,workload-api,consul,embedded" default:"none" doc:"none: no mesh; workload-api: SPIRE or any other; consul: Consul's Connect CA; embedded: a small CA for development."`
-	Service   string        `yaml:"service" doc:"The service name this process has in the mesh; sidecar.service, or ingress, when empty."`
-	Socket    string        `yaml:"socket" doc:"Workload API address; SPIFFE_ENDPOINT_SOCKET when empty." example:"unix:///run/spire/agent.sock"`
-	ID        string        `yaml:"id" doc:"Which of several identities the Workload API offers."`
-	ServiceID string        `yaml:"service_id" default:"spiffe://{trust_domain}/svc/{service}" doc:"The SPIFFE ID expected of a service, unless Consul's CA prescribes it."`
-	Embedded  EmbeddedCA    `yaml:"embedded" doc:"Settings of the embedded CA."`
-	Wait      time.Duration `yaml:"wait" default:"30s" doc:"Longest wait for an identity before listeners open."`
-	Txn       TxnToken      `yaml:"txn_token" doc:"The internal token that carries the user."`
+	Source     string        `yaml:"source" enum:"none,workload-api,consul,embedded" default:"none" doc:"none: no mesh; workload-api: SPIRE or any other; consul: Consul's Connect CA; embedded: a small CA for development."`
+	Service    string        `yaml:"service" doc:"The service name this process has in the mesh; sidecar.service, or ingress, when empty."`
+	Socket     string        `yaml:"socket" doc:"Workload API address; SPIFFE_ENDPOINT_SOCKET when empty." example:"unix:///run/spire/agent.sock"`
+	ID         string        `yaml:"id" doc:"Which of several identities the Workload API offers. Without id and hint it must offer one." example:"spiffe://example.org/svc/orders"`
+	Hint       string        `yaml:"hint" doc:"The same, by the hint that the Workload API gives with each."`
+	ServiceID  string        `yaml:"service_id" default:"spiffe://{trust_domain}/svc/{service}" doc:"The SPIFFE ID expected of a service, unless Consul's CA prescribes it."`
+	Embedded   EmbeddedCA    `yaml:"embedded" doc:"Settings of the embedded CA."`
+	Federation []Federation  `yaml:"federation" doc:"Further trust domains whose members may be called and, where a policy names them, may call."`
+	Wait       time.Duration `yaml:"wait" default:"30s" doc:"Longest wait for an identity before listeners open."`
+	Txn        TxnToken      `yaml:"txn_token" doc:"The internal token that carries the user."`
+}
+
+// Federation is one further trust domain (SPIFFE Federation). Its bundle comes
+// from the url, else the file, else with the own identity (the Workload API's
+// federated bundles).
+type Federation struct {
+	TrustDomain string        `yaml:"trust_domain" required:"true" doc:"Its name." example:"partner.example"`
+	File        string        `yaml:"file" doc:"Its bundle, as SPIFFE bundle (JSON) or PEM certificates; read again when it changes. With url: what is trusted until the endpoint has answered."`
+	URL         string        `yaml:"url" doc:"Its bundle endpoint, https." example:"https://spire.partner.example:8443"`
+	EndpointID  string        `yaml:"endpoint_id" doc:"The endpoint's SPIFFE ID (profile https_spiffe). Without, its certificate is checked as browsers do (https_web)." example:"spiffe://partner.example/spire/server"`
+	CA          string        `yaml:"ca" doc:"PEM file of roots for https_web; the system's when empty."`
+	Refresh     time.Duration `yaml:"refresh" default:"0s" doc:"Between questions to the endpoint. 0s: as its bundle hints, else 5m."`
 }
 
 // EmbeddedCA is for development and the demo only.

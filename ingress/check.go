@@ -22,7 +22,7 @@ func Check(s *config.Snapshot) (*route.Table, error) {
 	}
 	id, err := compose.OfflineIdentity(s.Identity)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.Pos("identity.service_id"), err)
+		return nil, fmt.Errorf("%s: %w", s.Pos("identity"), err)
 	}
 	c := &compiler{registry: registry, stores: store.NewSet(), log: slog.New(slog.DiscardHandler), redis: &compose.Redis{Offline: true},
 		clusters: &compose.Clusters{ID: id, Feed: compose.OfflineFeed(s.Discovery)}, sender: &compose.Sender{ID: id}}

@@ -91,7 +91,7 @@ func Start(ctx context.Context, o Options) (g *Ingress, err error) {
 		return g, err
 	}
 	if g.identity = o.Identity; g.identity == nil {
-		if g.identity, err = compose.OpenIdentity(ctx, s.Identity, "ingress", g.discovery.CA(), o.Log); err != nil {
+		if g.identity, err = compose.AwaitIdentity(ctx, s, "ingress", g.discovery.CA(), o.Log); err != nil {
 			return g, err
 		}
 	}

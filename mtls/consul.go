@@ -32,6 +32,7 @@ type ConsulConfig struct {
 	CA      ConnectCA
 	Service string        // the service this process stands for
 	Wait    time.Duration // for the first leaf and roots; DefaultWait
+	Waiting func(string)  // told once a second what is awaited and why it has not come; may be nil
 	Log     *slog.Logger
 }
 
@@ -56,6 +57,7 @@ func Consul(ctx context.Context, cfg ConsulConfig) (Source, error) {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	s := &consulSource{held: newHeld("consul", cfg.Log), cancel: cancel}
+	s.tell = cfg.Waiting
 	s.wg.Go(func() {
 		s.follow(run, "leaf", func(ctx context.Context) error {
 			return cfg.CA.WatchLeaf(ctx, cfg.Service, s.onLeaf)

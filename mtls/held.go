@@ -24,6 +24,7 @@ type held struct {
 	notifier
 	kind string
 	log  *slog.Logger
+	tell func(string) // what is awaited and why it has not come; may be nil
 
 	ready chan struct{} // closed with the first identity
 
@@ -85,25 +86,43 @@ func (h *held) await(ctx context.Context, wait time.Duration, awaited, advice st
 	start := time.Now()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	h.log.Info("waiting for an identity", "from", awaited, "at_most", wait)
-	select {
-	case <-h.ready:
-		return nil
-	case <-timer.C:
-	case <-ctx.Done():
+	for ticks, waiting := 0, true; waiting; {
+		if h.tell != nil {
+			h.tell(fmt.Sprintf("waiting for %s: %v", awaited, h.lastErr()))
+		}
+		select {
+		case <-h.ready:
+			return nil
+		case <-tick.C:
+			if ticks++; ticks%5 == 0 {
+				h.log.Warn("still waiting for an identity", "from", awaited, "since", time.Since(start).Round(time.Second), "because", h.lastErr())
+			}
+		case <-timer.C:
+			waiting = false
+		case <-ctx.Done():
+			waiting = false
+		}
 	}
-	h.state.RLock()
-	last := h.err
-	h.state.RUnlock()
-	if last == nil {
-		last = errNoIdentity
-	}
+	last := h.lastErr()
 	err := fmt.Errorf("mtls: waited %s for an identity from %s: %w; %s",
 		time.Since(start).Round(time.Millisecond), awaited, last, advice)
 	if cause := context.Cause(ctx); cause != nil {
 		err = fmt.Errorf("%w (stopped waiting: %w)", err, cause)
 	}
 	return err
+}
+
+// lastErr is why there is nothing new, or that there has been nothing at all.
+func (h *held) lastErr() error {
+	h.state.RLock()
+	defer h.state.RUnlock()
+	if h.err == nil {
+		return errNoIdentity
+	}
+	return h.err
 }
 
 // GetX509SVID implements x509svid.Source.

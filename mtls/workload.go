@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,9 +24,10 @@ import (
 // identities to take.
 type WorkloadConfig struct {
 	Address string        // unix:///path, a bare absolute path, or tcp://ip:port; SPIFFE_ENDPOINT_SOCKET when empty
-	ID      string        // take exactly this SPIFFE ID; "" takes any
-	Hint    string        // take the identity with this hint; "" takes any
+	ID      string        // take exactly this SPIFFE ID; "" takes the only one
+	Hint    string        // take the identity with this hint; "" takes the only one
 	Wait    time.Duration // for the first identity; DefaultWait
+	Waiting func(string)  // told once a second what is awaited and why it has not come; may be nil
 	Log     *slog.Logger
 }
 
@@ -77,6 +79,7 @@ func newWorkload(ctx context.Context, cfg WorkloadConfig, kind string) (*workloa
 		return nil, fmt.Errorf("mtls: Workload API client for %s (%s): %w", address, origin, err)
 	}
 	s := &workloadSource{held: newHeld(kind, cfg.Log), cfg: cfg, client: client, done: make(chan struct{})}
+	s.tell = cfg.Waiting
 	s.running, s.cancel = context.WithCancel(context.Background())
 	go s.run(s.running)
 	err = s.await(ctx, cfg.Wait, fmt.Sprintf("the SPIFFE Workload API at %s (%s)", address, origin),
@@ -117,7 +120,7 @@ func (s *workloadSource) run(ctx context.Context) {
 
 // OnX509ContextUpdate implements workloadapi.X509ContextWatcher.
 func (s *workloadSource) OnX509ContextUpdate(x *workloadapi.X509Context) {
-	svid, err := pick(x.SVIDs, s.cfg.ID, s.cfg.Hint)
+	svid, err := s.pick(x.SVIDs)
 	if err != nil {
 		s.fail(err)
 		return
@@ -132,29 +135,66 @@ func (s *workloadSource) OnX509ContextWatchError(err error) {
 	}
 }
 
-// pick chooses by exact ID and hint; without either it is the first, the
-// default identity (SPIFFE Workload API, section 5.3).
-func pick(svids []*x509svid.SVID, id, hint string) (*x509svid.SVID, error) {
-	offered := make([]string, 0, len(svids))
+// pick chooses by what is configured. A workload that is offered several
+// identities and told to take none of them gets none at its start: the order is
+// the server's (SPIFFE Workload API, section 5.3), and a registration made
+// elsewhere must not decide who this process is. One that runs keeps the
+// identity it has, whatever is offered besides.
+func (s *workloadSource) pick(svids []*x509svid.SVID) (*x509svid.SVID, error) {
+	fit := pick(svids, s.cfg.ID, s.cfg.Hint)
+	other := func(svid *x509svid.SVID) bool { return svid.ID != fit[0].ID }
+	if len(fit) > 0 && !slices.ContainsFunc(fit, other) {
+		return fit[0], nil
+	}
+	if held, err := s.GetX509SVID(); err == nil {
+		for _, svid := range fit {
+			if svid.ID == held.ID {
+				return svid, nil
+			}
+		}
+	}
+	if len(fit) > 1 {
+		return nil, fmt.Errorf("the Workload API offers several identities%s: %s; choose one by identity.id or identity.hint",
+			wanted(" for ", s.cfg), offered(fit))
+	}
+	return nil, fmt.Errorf("wanted %s, but the Workload API offers %s; register the workload for it or change identity.id and identity.hint",
+		wanted("", s.cfg), offered(svids))
+}
+
+// pick returns those of an ID and a hint, where each may be any.
+func pick(svids []*x509svid.SVID, id, hint string) (fit []*x509svid.SVID) {
 	for _, s := range svids {
 		if (id == "" || s.ID.String() == id) && (hint == "" || s.Hint == hint) {
-			return s, nil
+			fit = append(fit, s)
 		}
+	}
+	return fit
+}
+
+func wanted(before string, cfg WorkloadConfig) string {
+	var want []string
+	if cfg.ID != "" {
+		want = append(want, cfg.ID)
+	}
+	if cfg.Hint != "" {
+		want = append(want, fmt.Sprintf("hint %q", cfg.Hint))
+	}
+	if len(want) == 0 {
+		return ""
+	}
+	return before + strings.Join(want, " with ")
+}
+
+func offered(svids []*x509svid.SVID) string {
+	offers := make([]string, 0, len(svids))
+	for _, s := range svids {
 		offer := s.ID.String()
 		if s.Hint != "" {
 			offer += fmt.Sprintf(" (hint %q)", s.Hint)
 		}
-		offered = append(offered, offer)
+		offers = append(offers, offer)
 	}
-	var want []string
-	if id != "" {
-		want = append(want, id)
-	}
-	if hint != "" {
-		want = append(want, fmt.Sprintf("hint %q", hint))
-	}
-	return nil, fmt.Errorf("wanted %s, but the Workload API offers %s; register the workload for it or change identity.id and identity.hint",
-		strings.Join(want, " with "), strings.Join(offered, ", "))
+	return strings.Join(offers, ", ")
 }
 
 func workloadAddress(configured string) (address, origin string, err error) {

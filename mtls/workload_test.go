@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -107,7 +109,11 @@ func (a *agent) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStr
 
 func startAgent(t *testing.T, ca *CA, failures chan error, idsAndHints ...string) (socket string) {
 	t.Helper()
-	a := &agent{response: &workload.X509SVIDResponse{}, failures: failures}
+	return (&agent{response: &workload.X509SVIDResponse{}, failures: failures}).start(t, ca, idsAndHints...)
+}
+
+func (a *agent) start(t *testing.T, ca *CA, idsAndHints ...string) (socket string) {
+	t.Helper()
 	for i := 0; i < len(idsAndHints); i += 2 {
 		l := must[*leaf](t)(ca.issue(must[spiffeid.ID](t)(spiffeid.FromString(idsAndHints[i])), time.Now()))
 		a.response.Svids = append(a.response.Svids, &workload.X509SVID{
@@ -133,7 +139,7 @@ func TestAnIdentityIsPickedByIDAndHint(t *testing.T) {
 	ca := openCA(t, CAConfig{})
 	socket := startAgent(t, ca, nil, webID, "internal", ordersID, "external")
 	for _, c := range []struct{ id, hint, want string }{
-		{"", "", webID}, {ordersID, "", ordersID}, {"", "external", ordersID}, {webID, "internal", webID},
+		{ordersID, "", ordersID}, {"", "external", ordersID}, {webID, "internal", webID},
 	} {
 		src, err := Workload(context.Background(), WorkloadConfig{Address: socket, ID: c.id, Hint: c.hint, Wait: 30 * time.Second})
 		if err != nil {
@@ -144,8 +150,39 @@ func TestAnIdentityIsPickedByIDAndHint(t *testing.T) {
 		}
 		_ = src.Close()
 	}
-	_, err := Workload(context.Background(), WorkloadConfig{Address: socket, ID: webID, Hint: "external", Wait: 5 * time.Second})
+	_, err := Workload(context.Background(), WorkloadConfig{Address: socket, Wait: 3 * time.Second})
+	wantError(t, err, "offers several identities: "+webID+` (hint "internal"), `+ordersID+` (hint "external")`, "choose one by identity.id or identity.hint")
+	_, err = Workload(context.Background(), WorkloadConfig{Address: socket, ID: webID, Hint: "external", Wait: 3 * time.Second})
 	wantError(t, err, "wanted "+webID+` with hint "external"`, "offers "+webID+` (hint "internal"), `+ordersID+` (hint "external")`)
+}
+
+// A registration made for this workload elsewhere changes nothing for a
+// process that runs: it goes on as who it is, also when it is named last.
+func TestAFurtherIdentityChangesNothing(t *testing.T) {
+	ca := openCA(t, CAConfig{})
+	s := &workloadSource{held: newHeld("workload-api", nil)}
+	offer := func(ids ...string) *workloadapi.X509Context {
+		x := &workloadapi.X509Context{Bundles: x509bundle.NewSet()}
+		for _, id := range ids {
+			l := must[*leaf](t)(ca.issue(must[spiffeid.ID](t)(spiffeid.FromString(id)), time.Now()))
+			x.SVIDs = append(x.SVIDs, must[*x509svid.SVID](t)(x509svid.ParseRaw(l.cert, l.key)))
+		}
+		return x
+	}
+	s.OnX509ContextUpdate(offer(webID, ordersID))
+	if _, err := s.GetX509SVID(); err == nil {
+		t.Fatal("one of two was taken")
+	}
+	s.OnX509ContextUpdate(offer(webID))
+	first := s.Status()
+	s.OnX509ContextUpdate(offer(ordersID, webID))
+	if now := s.Status(); now.ID != webID || now.Serial == first.Serial || now.Err != "" {
+		t.Errorf("%+v, before %+v", now, first)
+	}
+	s.OnX509ContextUpdate(offer(ordersID, "spiffe://lintel.local/svc/third"))
+	if now := s.Status(); now.ID != webID || !strings.Contains(now.Err, "several identities") {
+		t.Errorf("%+v", now)
+	}
 }
 
 // go-spiffe's own source gives up for good after InvalidArgument.

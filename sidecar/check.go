@@ -20,7 +20,7 @@ func Check(s *config.Snapshot) error {
 	id, err := compose.OfflineIdentity(s.Identity)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w", s.Pos("identity.service_id"), err)
+		return fmt.Errorf("%s: %w", s.Pos("identity"), err)
 	case id == nil:
 		return fmt.Errorf("%s: identity.source is none: a sidecar needs workload-api, consul or embedded", s.Pos("identity"))
 	}

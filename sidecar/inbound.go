@@ -57,6 +57,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 		return nil, nil, fmt.Errorf("%s: %w", s.Pos("sidecar.policy.allow"), err)
 	}
 	c.log.Info("policy: in force", "rules", rules.InForce())
+	c.warnOfStrangers(cfg.Policy)
 
 	spec := route.Spec{Release: lease.Release}
 	fw, err := compose.Firewall(s.Firewall, s.Pos("firewall"))

@@ -20,73 +20,142 @@ type intentions struct {
 
 // inForce is what Consul said, compiled.
 type inForce struct {
-	discovery.Intentions
-	permissions [][]permission // per intention
+	list         []intention // the first that is about the caller decides
+	defaultAllow bool
+	requiresJWT  bool
 }
 
-func compileIntentions(in discovery.Intentions) *inForce {
-	compiled := &inForce{Intentions: in, permissions: make([][]permission, len(in.List))}
-	for n, one := range in.List {
-		for _, p := range one.Perms {
-			compiled.permissions[n] = append(compiled.permissions[n], compilePermission(p))
-		}
+// intention is one of Consul's with all that can be known before a call comes.
+type intention struct {
+	discovery.Intention
+	caller      string // the SPIFFE ID it is about; "" for a "*"
+	permissions []permission
+}
+
+// ruling is what decided about a call, put into words only when somebody asks.
+type ruling struct {
+	allowed    bool
+	by         *intention // nil: none is about the caller
+	permission int        // of by, counted from 1; 0: none fits, or there are none
+	why        string     // when no intention has been looked at
+}
+
+func (r ruling) String() string {
+	verdict := "denies it"
+	if r.allowed {
+		verdict = "allows it"
 	}
-	return compiled
+	switch {
+	case r.by == nil:
+		return r.why
+	case r.permission > 0:
+		return fmt.Sprintf("permission %d of %d of the intention for %s %s", r.permission, len(r.by.permissions), r.by.Source, verdict)
+	case len(r.by.permissions) > 0:
+		return fmt.Sprintf("no permission of the intention for %s fits", r.by.Source)
+	}
+	return fmt.Sprintf("the intention for %s %s", r.by.Source, verdict)
+}
+
+func (i *intentions) compile(in discovery.Intentions) *inForce {
+	s := &inForce{list: make([]intention, 0, len(in.List)), defaultAllow: in.DefaultAllow, requiresJWT: in.RequiresJWT}
+	for _, one := range in.List {
+		c := intention{Intention: one}
+		if one.Source != "*" {
+			// One whose name cannot stand in a SPIFFE ID is about nobody.
+			if c.caller, _ = i.id.In(compose.Scope{Namespace: one.Namespace, Partition: one.Partition}, one.Source); c.caller == "" {
+				continue
+			}
+		}
+		for _, p := range one.Perms {
+			c.permissions = append(c.permissions, compilePermission(p))
+		}
+		s.list = append(s.list, c)
+	}
+	return s
 }
 
 // follow keeps the state fresh until ctx ends.
 func (i *intentions) follow(ctx context.Context, consul *discovery.Consul, service string, log *slog.Logger) {
 	err := consul.WatchIntentions(ctx, service, func(in discovery.Intentions) {
-		i.state.Store(compileIntentions(in))
+		i.state.Store(i.compile(in))
 		log.Info("policy: Consul intentions in force", "intentions", len(in.List), "default_allow", in.DefaultAllow)
+		for _, trouble := range unsupported(in) {
+			log.Error("policy: Consul's intentions ask for what Lintel does not do, so this denies every call it is about", "what", trouble)
+		}
 	})
 	if err != nil && ctx.Err() == nil {
 		log.Error("policy: Consul intentions cannot be watched; those known stay in force", "error", err)
 	}
 }
 
+// unsupported names what of the intentions can only be failed closed on.
+func unsupported(in discovery.Intentions) (found []string) {
+	if in.RequiresJWT {
+		found = append(found, "a JWT provider for every request of the service: remove JWT from its service-intentions entry and let a jwt filter verify")
+	}
+	for _, one := range in.List {
+		for k, p := range one.Perms {
+			at := fmt.Sprintf("permission %d of the intention for %s: ", k+1, one.Source)
+			if p.RequiresJWT {
+				found = append(found, at+"a JWT provider")
+			}
+			if compilePermission(p).broken {
+				found = append(found, at+"an expression that is not RE2")
+			}
+		}
+	}
+	return found
+}
+
 // decide evaluates the intentions for one exchange. Until Consul has answered,
-// and wherever it asks for what is not supported, the answer is no. byDefault
-// says that Consul's own default counts for whom no intention names.
-func (i *intentions) decide(x *exchange.Exchange, byDefault bool) (bool, string) {
+// wherever it asks for what is not supported, and for whoever is of another
+// trust domain than the one it speaks of, the answer is no. byDefault says that
+// Consul's own default counts for whom no intention names.
+func (i *intentions) decide(x *exchange.Exchange, byDefault bool) ruling {
 	s := i.state.Load()
 	switch {
 	case s == nil:
-		return false, "Consul has not told its intentions yet"
-	case s.RequiresJWT:
-		return false, "the intentions require a Consul JWT provider, which is not supported"
+		return ruling{why: "Consul has not told its intentions yet"}
+	case !i.id.Home(x.Peer.ID):
+		return ruling{why: "intentions speak of the own trust domain only"}
+	case s.requiresJWT:
+		return ruling{why: "the intentions require a Consul JWT provider, which is not supported"}
 	}
-	for n, in := range s.List {
-		if !i.names(in, x.Peer.ID) {
+	for n := range s.list {
+		in := &s.list[n]
+		if !in.names(x.Peer.ID) {
 			continue
 		}
-		if len(in.Perms) == 0 {
-			return in.Allow, fmt.Sprintf("the intention for %s denies it", in.Source)
+		if len(in.permissions) == 0 {
+			return ruling{allowed: in.Allow, by: in}
 		}
-		for k := range s.permissions[n] {
-			if p := &s.permissions[n][k]; p.fits(x) {
-				return p.Allow, fmt.Sprintf("a permission of the intention for %s denies it", in.Source)
+		for k := range in.permissions {
+			if p := &in.permissions[k]; p.fits(x) {
+				return ruling{allowed: p.Allow, by: in, permission: k + 1}
 			}
 		}
-		return false, fmt.Sprintf("no permission of the intention for %s fits", in.Source)
+		return ruling{by: in}
 	}
-	if byDefault {
-		return s.DefaultAllow, "no intention names it, and Consul's default denies"
+	switch {
+	case !byDefault:
+		return ruling{why: "no intention names it"}
+	case s.defaultAllow:
+		return ruling{allowed: true, why: "no intention names it, and Consul's default allows"}
 	}
-	return false, "no intention names it"
+	return ruling{why: "no intention names it, and Consul's default denies"}
 }
 
-// names reports whether the intention is about this peer.
-func (i *intentions) names(in discovery.Intention, peer string) bool {
-	if in.Peer != "" {
+// names reports whether the intention is about this peer of the own trust
+// domain.
+func (in *intention) names(peer string) bool {
+	switch {
+	case in.Peer != "":
 		return false // another cluster's workloads have another trust domain
+	case in.caller != "":
+		return in.caller == peer
 	}
-	if in.Source == "*" {
-		partition, namespace := placeOf(peer)
-		return within(in.Namespace, namespace) && within(in.Partition, partition)
-	}
-	id, err := i.id.In(compose.Scope{Namespace: in.Namespace, Partition: in.Partition}, in.Source)
-	return err == nil && id == peer
+	partition, namespace := placeOf(peer)
+	return within(in.Namespace, namespace) && within(in.Partition, partition)
 }
 
 // within reports whether an intention for all of a namespace or partition,
@@ -115,12 +184,15 @@ func (i *intentions) mentions(peer string, byDefault bool) bool {
 	if s == nil {
 		return true // not known yet
 	}
-	for _, in := range s.List {
-		if i.names(in, peer) {
-			return in.Allow || len(in.Perms) > 0
+	if !i.id.Home(peer) {
+		return false
+	}
+	for n := range s.list {
+		if in := &s.list[n]; in.names(peer) {
+			return in.Allow || len(in.permissions) > 0
 		}
 	}
-	return byDefault && s.DefaultAllow
+	return byDefault && s.defaultAllow
 }
 
 func (i *intentions) describe(byDefault bool) string {
@@ -128,9 +200,12 @@ func (i *intentions) describe(byDefault bool) string {
 	if s == nil {
 		return "Consul intentions (not known yet, so deny)"
 	}
-	d := fmt.Sprintf("%d Consul intentions", len(s.List))
+	d := fmt.Sprintf("%d Consul intentions", len(s.list))
+	if s.requiresJWT {
+		d += " (which all deny: they require a Consul JWT provider)"
+	}
 	if byDefault {
-		d += fmt.Sprintf(", then Consul's default (allow: %t)", s.DefaultAllow)
+		d += fmt.Sprintf(", then Consul's default (allow: %t)", s.defaultAllow)
 	}
 	return d
 }

@@ -59,18 +59,16 @@ func newPolicy(service string, cfg config.Policy, id *compose.Identity, in *inte
 
 // OnRequest implements filter.RequestFilter.
 func (p *policy) OnRequest(x *exchange.Exchange) filter.Verdict {
-	for i := range p.rules {
-		if p.rules[i].allows(x) {
-			return filter.Next
-		}
+	if p.rule(x) >= 0 {
+		return filter.Next
 	}
 	why := "no allow rule names it"
 	if p.intentions != nil {
-		allowed, reason := p.intentions.decide(x, p.byDefault)
-		if allowed {
+		r := p.intentions.decide(x, p.byDefault)
+		if r.allowed {
 			return filter.Next
 		}
-		why += "; " + reason
+		why += "; " + r.String()
 	}
 	// What the answer says may travel to the client at the edge, so names and
 	// rules go to the log only.
@@ -80,6 +78,27 @@ func (p *policy) OnRequest(x *exchange.Exchange) filter.Verdict {
 		Err:    fmt.Errorf("%s may not %s %s: %s", x.Peer.ID, x.Request.Method, x.Request.Path, why),
 		Close:  !p.mayEver(x.Peer.ID), Proxy: "http_request_denied",
 	})
+}
+
+// rule is the first allow rule that fits, -1 when none does.
+func (p *policy) rule(x *exchange.Exchange) int {
+	for i := range p.rules {
+		if p.rules[i].allows(x) {
+			return i
+		}
+	}
+	return -1
+}
+
+// Account implements filter.Accounter: it says what decided.
+func (p *policy) Account(x *exchange.Exchange) string {
+	switch n := p.rule(x); {
+	case n >= 0:
+		return fmt.Sprintf("sidecar.policy.allow[%d] allows %s", n, x.Peer.ID)
+	case p.intentions == nil:
+		return "no allow rule fits " + x.Peer.ID
+	}
+	return fmt.Sprintf("no allow rule fits %s; %s", x.Peer.ID, p.intentions.decide(x, p.byDefault))
 }
 
 // mayEver reports whether some other request of this peer might be allowed. A
@@ -118,3 +137,18 @@ func (p *policy) InForce() string {
 
 // Explain implements filter.Explainer.
 func (p *policy) Explain() string { return p.InForce() }
+
+// warnOfStrangers tells of rules that let nobody in: the trust domain they name
+// is not ours and not federated.
+func (c *compiler) warnOfStrangers(p config.Policy) {
+	if c.offline {
+		return // the own trust domain is known with the certificate
+	}
+	for i, a := range p.Allow {
+		ids, _ := c.id.Patterns(a.From)
+		for _, stranger := range c.id.Unknown(ids) {
+			c.log.Warn("policy: a rule names a trust domain that is neither ours nor in identity.federation: nobody of it gets in",
+				"rule", fmt.Sprintf("sidecar.policy.allow[%d]", i), "from", stranger, "trust_domain", c.id.TrustDomain)
+		}
+	}
+}

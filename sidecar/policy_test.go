@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 	"lintel.dev/lintel/proxy/exchange"
 )
 
-func consulIdentity(t *testing.T) *compose.Identity {
+func consulIdentity(t testing.TB) *compose.Identity {
 	t.Helper()
 	id, err := compose.OfflineIdentity(config.Identity{Source: "consul", Embedded: config.EmbeddedCA{TrustDomain: "td.consul"}})
 	if err != nil {
@@ -78,7 +79,7 @@ func TestPolicyRefusesWhatItCannotRead(t *testing.T) {
 func given(t *testing.T, in discovery.Intentions) *intentions {
 	t.Helper()
 	i := &intentions{id: consulIdentity(t)}
-	i.state.Store(compileIntentions(in))
+	i.state.Store(i.compile(in))
 	return i
 }
 
@@ -127,6 +128,13 @@ func TestIntentions(t *testing.T) {
 		{"Consul's default does not count by itself", false, discovery.Intentions{DefaultAllow: true}, call(webID, "GET", "/"), false},
 		{"Consul's default counts when asked for", true, discovery.Intentions{DefaultAllow: true}, call(webID, "GET", "/"), true},
 		{"Consul's default may deny", true, discovery.Intentions{}, call(webID, "GET", "/"), false},
+		{"a service of another trust domain", false, discovery.Intentions{List: []discovery.Intention{web, {Source: "*", Allow: true}}},
+			call("spiffe://evil.consul/ns/default/dc/dc1/svc/web", "GET", "/"), false},
+		{"Consul's default is for its own trust domain", true, discovery.Intentions{DefaultAllow: true},
+			call("spiffe://evil.consul/ns/default/dc/dc1/svc/web", "GET", "/"), false},
+		{"nor for one whose name only begins alike", true, discovery.Intentions{DefaultAllow: true},
+			call("spiffe://td.consul.evil/ns/default/dc/dc1/svc/web", "GET", "/"), false},
+		{"a source that is no name is about nobody", true, discovery.Intentions{List: []discovery.Intention{{Source: "../web", Allow: true}}}, call(webID, "GET", "/"), false},
 		{"a JWT requirement fails closed", true, discovery.Intentions{List: []discovery.Intention{web}, DefaultAllow: true, RequiresJWT: true}, call(webID, "GET", "/"), false},
 		{"a permission denies first", false, discovery.Intentions{List: []discovery.Intention{{Source: "web", Perms: get}}}, call(webID, "GET", "/admin/x"), false},
 		{"a permission allows", false, discovery.Intentions{List: []discovery.Intention{{Source: "web", Perms: get}}}, call(webID, "GET", "/orders/12"), true},
@@ -161,11 +169,11 @@ func TestIntentions(t *testing.T) {
 		{"identities without namespaces are of default", false, all("default", "default"), call("spiffe://td.consul/svc/web", "GET", "/"), true},
 		{"and of no other", false, all("", "other"), call("spiffe://td.consul/svc/web", "GET", "/"), false},
 	} {
-		if ok, why := given(t, c.in).decide(c.x, c.byDefault); ok != c.allow {
-			t.Errorf("%s: %t (%s)", c.name, ok, why)
+		if r := given(t, c.in).decide(c.x, c.byDefault); r.allowed != c.allow || r.String() == "" {
+			t.Errorf("%s: %t (%s)", c.name, r.allowed, r)
 		}
 	}
-	if ok, _ := (&intentions{id: consulIdentity(t)}).decide(call(webID, "GET", "/"), true); ok {
+	if (&intentions{id: consulIdentity(t)}).decide(call(webID, "GET", "/"), true).allowed {
 		t.Error("allowed before Consul has told anything")
 	}
 }
@@ -187,5 +195,14 @@ func TestOnlyLoopbackMayCallAsTheService(t *testing.T) {
 		if err := onLoopback(address); (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
 		}
+	}
+}
+
+func TestARuleThatLetsNobodyInIsTold(t *testing.T) {
+	var log strings.Builder
+	c := &compiler{id: consulIdentity(t), log: slog.New(slog.NewTextHandler(&log, nil))}
+	c.warnOfStrangers(config.Policy{Allow: []config.Allow{{From: []string{"*", "web", "spiffe://td.consul/x"}}, {From: []string{"spiffe://td.consull/x"}}}})
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "rule=sidecar.policy.allow[1] from=spiffe://td.consull/x") {
+		t.Errorf("%s", got)
 	}
 }

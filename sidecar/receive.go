@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,10 @@ func (r *receive) OnRequest(x *exchange.Exchange) filter.Verdict {
 	h.Del(txntoken.HeaderHop)
 	if hop == "" {
 		return r.foreign(x, token)
+	}
+	if token != "" && !r.id.Home(x.Peer.ID) && !r.bearers.Match(x.Peer.ID) {
+		return refuse(http.StatusForbidden, "bad-txn-token", "Txn-Token from another trust domain",
+			fmt.Errorf("a Txn-Token stays in its trust domain, and %s, which brings one, is of another: policy.token_bearers lists who may all the same", x.Peer.ID))
 	}
 	return r.verify(x, token, hop)
 }

@@ -112,7 +112,7 @@ func Start(ctx context.Context, o Options) (c *Sidecar, err error) {
 		return c, err
 	}
 	if c.identity = o.Identity; c.identity == nil {
-		if c.identity, err = compose.OpenIdentity(ctx, s.Identity, c.cfg.Service, c.discovery.CA(), c.log); err != nil {
+		if c.identity, err = compose.AwaitIdentity(ctx, s, c.cfg.Service, c.discovery.CA(), c.log); err != nil {
 			return c, err
 		}
 	}
@@ -185,7 +185,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 func (c *Sidecar) listen(ctx context.Context) error {
 	if c.cfg.App != "" {
 		cfg := compose.Server(meshListener, c.cfg.Limits)
-		cfg.TLS = mtls.ServerConfig(c.identity.Source, nil, mtls.Options{AllowTLS12: c.cfg.AllowTLS12})
+		cfg.TLS = mtls.ServerConfig(c.identity.Source, nil, c.identity.Server(c.cfg.AllowTLS12))
 		cfg.H2, cfg.PeerID = true, mtls.PeerOf
 		if err := c.open(ctx, cfg, c.cfg.Mesh, tracing.Inbound, &c.in); err != nil {
 			return err

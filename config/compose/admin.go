@@ -130,7 +130,7 @@ func (w *Watched) Checks() []admin.Check {
 		if st.Err != "" {
 			c.Detail += "; last error: " + st.Err
 		}
-		checks = append(checks, c)
+		checks = append(append(checks, c), w.Identity.federation()...)
 	}
 	for _, s := range w.Discovery.Hub.Status() {
 		c := admin.Check{Name: "discovery " + s.Query.String(), OK: !s.Stale && s.Ready, Detail: fmt.Sprintf("%d endpoints", s.Endpoints)}

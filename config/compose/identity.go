@@ -17,6 +17,7 @@ type Identity struct {
 	mtls.Source
 	TrustDomain string
 	Minter      *txntoken.Minter
+	Federated   *mtls.Federated // nil: the own trust domain only
 	ids         *mtls.ServiceIDs
 	scope       Scope
 }
@@ -25,9 +26,10 @@ type Identity struct {
 // CA names them.
 type Scope struct{ Datacenter, Namespace, Partition string }
 
-// OpenIdentity opens the source that cfg names and waits, bounded, for the
-// first identity. It returns nil when the source is "none".
-func OpenIdentity(ctx context.Context, cfg config.Identity, service string, ca mtls.ConnectCA, log *slog.Logger) (*Identity, error) {
+// openIdentity opens the source that cfg names and waits, bounded, for the
+// first identity; waiting, which may be nil, is told for what. It returns nil
+// when the source is "none".
+func openIdentity(ctx context.Context, cfg config.Identity, service string, ca mtls.ConnectCA, log *slog.Logger, waiting func(string)) (*Identity, error) {
 	if cfg.Source == "none" {
 		return nil, nil
 	}
@@ -41,13 +43,13 @@ func OpenIdentity(ctx context.Context, cfg config.Identity, service string, ca m
 	}
 	switch cfg.Source {
 	case "workload-api":
-		id.Source, err = mtls.Workload(ctx, mtls.WorkloadConfig{Address: cfg.Socket, ID: cfg.ID, Wait: cfg.Wait, Log: log})
+		id.Source, err = mtls.Workload(ctx, mtls.WorkloadConfig{Address: cfg.Socket, ID: cfg.ID, Hint: cfg.Hint, Wait: cfg.Wait, Waiting: waiting, Log: log})
 	case "consul":
 		if ca == nil {
 			return nil, fmt.Errorf("identity.source is consul, but discovery.consul is not configured")
 		}
 		id.ids = mtls.ConsulServiceIDs()
-		id.Source, err = mtls.Consul(ctx, mtls.ConsulConfig{CA: ca, Service: service, Wait: cfg.Wait, Log: log})
+		id.Source, err = mtls.Consul(ctx, mtls.ConsulConfig{CA: ca, Service: service, Wait: cfg.Wait, Waiting: waiting, Log: log})
 	case "embedded":
 		own, idErr := id.ids.ID(cfg.Embedded.TrustDomain, id.scope.service(service))
 		if idErr != nil {
@@ -56,6 +58,9 @@ func OpenIdentity(ctx context.Context, cfg config.Identity, service string, ca m
 		id.Source, err = mtls.Embedded(ctx, mtls.EmbeddedConfig{
 			CA: mtls.CAConfig{Dir: cfg.Embedded.Dir, TrustDomain: cfg.Embedded.TrustDomain, TTL: cfg.Embedded.TTL, Log: log},
 			ID: own, Wait: cfg.Wait})
+	}
+	if err == nil {
+		err = id.federate(cfg.Federation, log)
 	}
 	if err != nil {
 		return nil, err

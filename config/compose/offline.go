@@ -16,6 +16,13 @@ func OfflineIdentity(cfg config.Identity) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	own := ""
+	if cfg.Source == "embedded" {
+		own = cfg.Embedded.TrustDomain
+	}
+	if err := mtls.CheckFederation(federation(cfg.Federation), own); err != nil {
+		return nil, err
+	}
 	id := &Identity{ids: ids, TrustDomain: cfg.Embedded.TrustDomain}
 	if cfg.Source == "consul" {
 		id.ids, id.scope = mtls.ConsulServiceIDs(), Scope{Datacenter: "dc1", Namespace: "default"}

@@ -32,6 +32,9 @@ func (s *Sender) BeforeWrite(x *exchange.Exchange, to *exchange.ConnInfo) error 
 	if to.PeerID == "" {
 		return nil // not a mesh connection: internal tokens stay inside
 	}
+	if !s.ID.Home(to.PeerID) {
+		return s.abroad(x, to)
+	}
 	if err := s.transaction(x); err != nil {
 		var fault *exchange.Fault
 		if errors.As(err, &fault) {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestAnExpiredTransactionIsToldHere(t *testing.T) {
-	s := &Sender{Workload: true}
+	s := &Sender{ID: &Identity{TrustDomain: "td"}, Workload: true}
 	x := &exchange.Exchange{Txn: &exchange.Txn{Token: "old", ID: "t", Expires: time.Now().Add(-time.Second)}}
 	err := s.BeforeWrite(x, &exchange.ConnInfo{PeerID: "spiffe://td/svc/b"})
 	var f *exchange.Fault
@@ -22,7 +22,7 @@ func TestInternalTokensStayInside(t *testing.T) {
 	x := &exchange.Exchange{Txn: &exchange.Txn{Token: "tok"}}
 	x.Request.Header.Add("Txn-Token", "tok")
 	x.Request.Header.Add("hop-token", "hop")
-	if err := (&Sender{}).BeforeWrite(x, &exchange.ConnInfo{}); err != nil {
+	if err := (&Sender{ID: &Identity{TrustDomain: "td"}}).BeforeWrite(x, &exchange.ConnInfo{}); err != nil {
 		t.Fatal(err)
 	}
 	if x.Request.Header.Len() != 0 {

@@ -47,8 +47,8 @@ type server struct {
 	xs   sync.Pool
 	date dateCache
 
-	leaving  atomic.Bool // answers say Connection: close
-	draining atomic.Bool // nothing new is taken
+	leaving  atomic.Bool  // answers say Connection: close
+	draining atomic.Bool  // nothing new is taken
 	open     atomic.Int64 // exchanges in hand
 	conns    atomic.Int64
 	refused  atomic.Int64 // connections beyond MaxConns
