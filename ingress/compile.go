@@ -161,8 +161,15 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 			"say authorization: forward or authorization: drop", cfg.Service)
 	}
 	r.DropAuthorization = cfg.Authorization == "drop"
+	if !svc.Mesh && len(cfg.Scope) > 0 {
+		return r, fail("scope", "%s is no mesh service, and only those are sent a Txn-Token", cfg.Service)
+	}
 	if svc.Mesh {
-		r.Before = c.sender.BeforeWrite
+		context, err := compose.NewTxnContext(s.Identity.Txn.Context, cfg.Match.Path)
+		if err != nil {
+			return r, fmt.Errorf("%s: identity.txn_token.context: %w", s.Pos("identity.txn_token.context"), err)
+		}
+		r.Before = c.sender.Before(compose.Mint{Context: context, Scope: cfg.Scope})
 	}
 	return r, nil
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"time"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/config/compose"
@@ -40,7 +42,11 @@ func (c *compiler) inbound(s *config.Snapshot, memory *txntoken.Memory) (*route.
 
 func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lease *store.Lease) (*route.Table, *txntoken.Verifier, error) {
 	cfg := s.Sidecar
-	verifier, err := c.verifier(cfg.Policy)
+	leeway := s.Identity.Leeway
+	if leeway == 0 {
+		leeway = -1 // none; zero would mean the default
+	}
+	verifier, err := c.verifier(cfg.Policy, leeway)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.Pos("sidecar.policy"), err)
 	}
@@ -59,11 +65,20 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	c.log.Info("policy: in force", "rules", rules.InForce())
 
 	spec := route.Spec{Release: lease.Release}
-	fw, err := compose.Firewall(s.Firewall, s.Pos("firewall"))
+	context, err := contextHeaders(cfg.ContextHeaders)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: sidecar.context_headers: %w", s.Pos("sidecar.context_headers"), err)
+	}
+	reserved := s.Firewall
+	for _, c := range context {
+		reserved.Reserve = append(slices.Clip(reserved.Reserve), c.header)
+	}
+	fw, err := compose.Firewall(reserved, s.Pos("firewall"))
 	if err != nil {
 		return nil, nil, err
 	}
-	first, err := filter.Bind("receive", s.Pos("sidecar"), &receive{id: c.id, verifier: verifier, asserters: asserters, bearers: bearers})
+	first, err := filter.Bind("receive", s.Pos("sidecar"), &receive{id: c.id, verifier: verifier, asserters: asserters, bearers: bearers,
+		maxChain: s.Identity.Hop.MaxChain, leeway: leeway})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,7 +97,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	if err != nil {
 		return nil, nil, err
 	}
-	shown, err := filter.Bind("present", s.Pos("sidecar"), &present{memory: memory, token: cfg.ForwardToken, userHeaders: cfg.UserHeaders})
+	shown, err := filter.Bind("present", s.Pos("sidecar"), &present{memory: memory, token: cfg.ForwardToken, userHeaders: cfg.UserHeaders, context: context})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -100,7 +115,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	return table, verifier, err
 }
 
-func (c *compiler) verifier(p config.Policy) (*txntoken.Verifier, error) {
+func (c *compiler) verifier(p config.Policy, leeway time.Duration) (*txntoken.Verifier, error) {
 	users, self := p.UserMinters, p.SelfMinters
 	if len(users) == 0 {
 		users = []string{"ingress"}
@@ -120,7 +135,7 @@ func (c *compiler) verifier(p config.Policy) (*txntoken.Verifier, error) {
 		_, selfErr := txntoken.ParsePatterns(self)
 		return nil, errors.Join(usersErr, selfErr)
 	}
-	return txntoken.NewVerifier(c.id.Source, txntoken.VerifierConfig{Audience: c.id.TrustDomain, UserMinters: users, SelfMinters: self})
+	return txntoken.NewVerifier(c.id.Source, txntoken.VerifierConfig{Audience: c.id.TrustDomain, UserMinters: users, SelfMinters: self, Leeway: leeway})
 }
 
 func (c *compiler) patterns(list []string) (txntoken.Patterns, error) {
