@@ -294,6 +294,7 @@ type Policy struct {
 	SelfMinters    []string `yaml:"self_minters" doc:"SPIFFE IDs (or prefix/*) whose Txn-Tokens may speak for themselves; every service of the own trust domain when empty."`
 
 	Require []Require `yaml:"require" doc:"What calls must fulfil on top, whatever rule or intention lets them in: through whom they came, and with which scope. All entries that a call falls under count."`
+	Streams Streams   `yaml:"streams" doc:"When WebSockets and other tunnels, gRPC streams and answers of unknown length are ended."`
 }
 
 // Allow is one rule. All that is given must match.

@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // Require is a condition on top of whatever lets a call in.
 type Require struct {
 	Methods    []string `yaml:"methods" listify:"true" doc:"Calls with any of these; all when empty."`
@@ -27,4 +29,11 @@ type TxnContext struct {
 	Literal   string `yaml:"literal" doc:"This very value."`
 	Required  bool   `yaml:"required" doc:"Refuse a request without it; left out of the token otherwise."`
 	MaxBytes  int    `yaml:"max_bytes" default:"256" min:"1" max:"2048" doc:"A longer value is refused."`
+}
+
+// Streams says how long what goes on after its answer's head may go on.
+type Streams struct {
+	Max     time.Duration `yaml:"max" default:"0s" min:"0s" doc:"Longest life. 0s is unlimited."`
+	Until   []string      `yaml:"until" listify:"true" enum:"token,certificate" doc:"Ends with the Txn-Token it was begun with, with the caller's certificate, or with whichever is first."`
+	Recheck time.Duration `yaml:"recheck" default:"0s" min:"0s" doc:"How often it is asked again whether its caller may still call, by the rules and intentions then in force. 0s: only when it begins."`
 }

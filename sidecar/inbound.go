@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"lintel.dev/lintel/config"
@@ -25,8 +26,9 @@ type compiler struct {
 	intentions *intentions // nil when Consul has no say
 	redis      *compose.Redis
 	log        *slog.Logger
-	dests      *destinations // of the newest outbound table
-	offline    bool          // only checking: there is no certificate to verify with
+	dests      *destinations          // of the newest outbound table
+	policy     atomic.Pointer[policy] // of the newest inbound table
+	offline    bool                   // only checking: there is no certificate to verify with
 }
 
 // inbound compiles the table for calls to the app: who calls, firewall, policy,
@@ -108,10 +110,21 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.Pos("sidecar.app"), err)
 	}
-	filters := append(append([]filter.Instance{allowed}, chain...), shown)
+	filters := []filter.Instance{allowed}
+	if ends := newStreams(cfg.Policy.Streams, &c.policy); ends != nil {
+		in, err := filter.Bind("streams", s.Pos("sidecar.policy.streams"), ends)
+		if err != nil {
+			return nil, nil, err
+		}
+		filters = append(filters, in)
+	}
+	filters = append(append(filters, chain...), shown)
 	spec.Routes = []route.Route{{Name: "inbound", Pos: s.Pos("sidecar"), Filters: filters, Cluster: local,
 		Forward: compose.Forwarding(cfg.Timeout, config.Retries{}), TunnelIdle: int64(cfg.TunnelIdle)}}
 	table, err := route.Compile(spec)
+	if err == nil {
+		c.policy.Store(rules)
+	}
 	return table, verifier, err
 }
 
