@@ -267,6 +267,7 @@ type Sidecar struct {
 	Limits        Limits            `yaml:"limits" doc:"Limits on sizes and times of the mesh listener."`
 
 	ContextHeaders map[string]string `yaml:"context_headers" doc:"Header of the request to the app to name in the Txn-Token's context (identity.txn_token.context). A caller's own copy is removed." example:"{X-Tenant: tenant}"`
+	TokenExchange  *TokenExchange    `yaml:"token_exchange" doc:"Hand out Txn-Tokens to workloads without a Lintel, for users whose tokens they show."`
 }
 
 // Upstream is a loopback port for one service.

@@ -37,3 +37,18 @@ type Streams struct {
 	Until   []string      `yaml:"until" listify:"true" enum:"token,certificate" doc:"Ends with the Txn-Token it was begun with, with the caller's certificate, or with whichever is first."`
 	Recheck time.Duration `yaml:"recheck" default:"0s" min:"0s" doc:"How often it is asked again whether its caller may still call, by the rules and intentions then in force. 0s: only when it begins."`
 }
+
+// TokenExchange has a sidecar hand out Txn-Tokens to workloads that have no
+// Lintel (RFC 8693, draft-ietf-oauth-transaction-tokens).
+type TokenExchange struct {
+	Path    string           `yaml:"path" default:"/.lintel/txn-token" doc:"Where on the mesh listener; it hides that path of the app."`
+	Clients []ExchangeClient `yaml:"clients" required:"true" doc:"Who may ask, and for what. The first entry that names the caller counts."`
+	Verify  []Filter         `yaml:"verify" doc:"Filters that verify the subject_token, which is shown to them as Authorization: Bearer; jwt say."`
+}
+
+// ExchangeClient is a workload that may ask for Txn-Tokens.
+type ExchangeClient struct {
+	From    []string `yaml:"from" required:"true" listify:"true" doc:"Services by name, or SPIFFE IDs, or prefixes."`
+	Scope   []string `yaml:"scope" required:"true" listify:"true" doc:"Words it may ask for; the user's own token must have them too."`
+	Details []string `yaml:"details" listify:"true" doc:"Members of request_details that it may put into the token's context."`
+}

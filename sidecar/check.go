@@ -44,6 +44,7 @@ func Check(s *config.Snapshot) error {
 		errs = append(errs, fmt.Errorf("%s: %w", s.Pos("admin.address"), err))
 	}
 	errs = append(errs, compose.CheckRedis(s)...)
+	errs = append(errs, exchangeIsServed(s))
 	memory := txntoken.NewMemory(1)
 	out, err := c.outbound(s, memory)
 	errs = append(errs, err)

@@ -121,6 +121,13 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	filters = append(append(filters, chain...), shown)
 	spec.Routes = []route.Route{{Name: "inbound", Pos: s.Pos("sidecar"), Filters: filters, Cluster: local,
 		Forward: compose.Forwarding(cfg.Timeout, config.Retries{}), TunnelIdle: int64(cfg.TunnelIdle)}}
+	if cfg.TokenExchange != nil {
+		r, err := c.tokenExchange(s, env)
+		if err != nil {
+			return nil, nil, err
+		}
+		spec.Routes = append(spec.Routes, r)
+	}
 	table, err := route.Compile(spec)
 	if err == nil {
 		c.policy.Store(rules)
