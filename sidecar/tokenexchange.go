@@ -107,12 +107,12 @@ func (*wanted) Read([]byte) (int, error) { return 0, io.EOF }
 func (*wanted) Close() error { return nil }
 
 // oauthError is an error of RFC 6749 section 5.2 and RFC 8693 section 2.2.2.
-type oauthError struct{ code, says string }
+type oauthError struct{ reason, says string }
 
-func (e *oauthError) Error() string { return e.code + ": " + e.says }
+func (e *oauthError) Error() string { return e.reason + ": " + e.says }
 
-func refuseExchange(code, format string, args ...any) *exchange.Fault {
-	e := &oauthError{code, fmt.Sprintf(format, args...)}
+func refuseExchange(reason, format string, args ...any) *exchange.Fault {
+	e := &oauthError{reason, fmt.Sprintf(format, args...)}
 	return &exchange.Fault{Source: exchange.FromPolicy, Status: http.StatusBadRequest, Code: "token-exchange",
 		Title: "No Txn-Token is given", Detail: e.Error(), Err: e}
 }
@@ -285,7 +285,7 @@ func (a *exchangeAsk) OnFault(x *exchange.Exchange, f *exchange.Fault) bool {
 	b, err := json.Marshal(struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
-	}{e.code, ascii(e.says)})
+	}{e.reason, ascii(e.says)})
 	if err != nil {
 		return false
 	}
