@@ -123,6 +123,9 @@ type exchangeAsk struct {
 	clients []exchangeClient
 }
 
+// notCredentials are the fields that logs and traces need.
+var notCredentials = []string{"User-Agent", "Traceparent", "Tracestate", "X-Request-Id"}
+
 // OnRequest implements filter.RequestFilter.
 func (a *exchangeAsk) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if x.Shadow {
@@ -130,12 +133,15 @@ func (a *exchangeAsk) OnRequest(x *exchange.Exchange) filter.Verdict {
 		return filter.Next
 	}
 	x.Identity = nil // for whom the caller speaks otherwise is of no account here
-	h := &x.Request.Header
-	h.Del("Authorization")
 	w, subject, fault := a.read(x)
 	if fault != nil {
 		return filter.Refuse(fault)
 	}
+	// The subject_token alone is verified: no cookie or key beside it.
+	h := &x.Request.Header
+	h.Filter(func(name, _ string) bool {
+		return slices.ContainsFunc(notCredentials, func(n string) bool { return exchange.EqualFold(n, name) })
+	})
 	_ = x.Request.Body.Close()
 	x.Request.Body, x.Request.Length = w, 0
 	h.Set("Authorization", "Bearer "+subject)
