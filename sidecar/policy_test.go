@@ -10,7 +10,7 @@ import (
 	"lintel.dev/lintel/proxy/exchange"
 )
 
-func consulIdentity(t *testing.T) *compose.Identity {
+func consulIdentity(t testing.TB) *compose.Identity {
 	t.Helper()
 	id, err := compose.OfflineIdentity(config.Identity{Source: "consul", Embedded: config.EmbeddedCA{TrustDomain: "td.consul"}})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/discovery"
 	"lintel.dev/lintel/proxy/exchange"
 )
 
@@ -223,4 +224,34 @@ func TestShortAnswersAndRefusalsAreLeftAlone(t *testing.T) {
 		}
 		x.RunDone()
 	}
+}
+
+func TestAChangedIntentionEndsAStream(t *testing.T) {
+	in := given(t, discovery.Intentions{List: []discovery.Intention{{Source: "web", Perms: []discovery.Permission{
+		{Allow: true, Headers: []discovery.HeaderMatch{{Name: "X-Kind", Exact: "feed"}}}}}}})
+	p, err := newPolicy("orders", config.Policy{Intentions: true}, consulIdentity(t), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inForce atomic.Pointer[policy]
+	inForce.Store(p)
+	s := newStreams(config.Streams{Recheck: time.Millisecond}, &inForce)
+	x := call(webID, "GET", "/ws")
+	x.Request.Header.Add("X-Kind", "feed")
+	s.OnRequest(x)
+	x.Request.Header.Del("X-Kind") // as a filter may
+	x.Response.Status, x.Response.Length, x.Response.Body = 200, -1, io.NopCloser(strings.NewReader(""))
+	s.OnResponse(x)
+	ctx := x.Context()
+	select {
+	case <-ctx.Done():
+		t.Fatalf("ended though the intention allows it: %v", x.Ended())
+	case <-time.After(30 * time.Millisecond):
+	}
+	in.state.Store(compileIntentions(discovery.Intentions{List: []discovery.Intention{{Source: "web", Allow: false}}}))
+	<-ctx.Done()
+	if got := x.Ended(); got != error(noRight) {
+		t.Errorf("ended by %v", got)
+	}
+	x.RunDone()
 }

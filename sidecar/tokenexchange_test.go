@@ -20,7 +20,7 @@ func asksFor(t testing.TB, body string) (*exchangeAsk, *exchange.Exchange) {
 	x := call(webID, "POST", "/.lintel/txn-token")
 	x.Request.Header.Add("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 	x.Request.Body, x.Request.Length = io.NopCloser(strings.NewReader(body)), int64(len(body))
-	id := *consulIdentity(t.(*testing.T))
+	id := *consulIdentity(t)
 	id.TrustDomain = "td.consul"
 	return &exchangeAsk{id: &id, clients: []exchangeClient{{from, []string{"read"}, []string{"order"}}}}, x
 }
