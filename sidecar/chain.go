@@ -28,6 +28,7 @@ type requirement struct {
 	paths   []route.Pattern
 	whose   string
 	way     way
+	text    string // for explain and the log
 }
 
 func newRequirements(list []config.Require, id *compose.Identity) ([]requirement, error) {
@@ -58,9 +59,28 @@ func newRequirements(list []config.Require, id *compose.Identity) ([]requirement
 		if r.way.free() {
 			return nil, fmt.Errorf("sidecar.policy.require[%d]: it asks for nothing: give through, through_any, direct_from, began_at or scope", i)
 		}
+		r.text = describe(&c)
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+// describe says in short what a requirement is, as it is configured.
+func describe(c *config.Require) string {
+	s := "calls"
+	if c.For == "user" || c.For == "workload" {
+		s = c.For + " calls"
+	}
+	for _, part := range []struct {
+		key  string
+		list []string
+	}{{"", c.Methods}, {"to", c.Paths}, {"through", c.Through}, {"through one of", c.ThroughAny}, {"direct from", c.DirectFrom},
+		{"begun at", c.BeganAt}, {"with scope", c.Scope}} {
+		if len(part.list) > 0 {
+			s += strings.TrimRight(" "+part.key, " ") + " " + strings.Join(part.list, ", ")
+		}
+	}
+	return s
 }
 
 func patternsOf(paths []string) (out []route.Pattern, err error) {

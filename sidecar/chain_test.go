@@ -153,3 +153,18 @@ func TestContextReachesTheAppInDeclaredHeaders(t *testing.T) {
 		}
 	}
 }
+
+func TestExplainSaysWhatIsRequired(t *testing.T) {
+	p, err := newPolicy("payments", config.Policy{Allow: []config.Allow{{From: []string{"*"}}}, Require: []config.Require{{For: "any", Paths: []string{"/pay/*"}, Through: []string{"ingress", "orders"}, Scope: []string{"pay"}}}}, consulIdentity(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := call(svcID("orders"), "GET", "/pay/1")
+	x.Shadow = true
+	if f := p.OnRequest(x).Fault(); f == nil || !strings.Contains(f.Detail, "step 1 of through") || !strings.Contains(f.Detail, "no chain but the caller") {
+		t.Errorf("%+v", f)
+	}
+	if s := p.Explain(); !strings.HasSuffix(s, "; on top, required: calls to /pay/* through ingress, orders with scope pay") {
+		t.Error(s)
+	}
+}

@@ -147,8 +147,8 @@ func (p *policy) InForce() string {
 		parts = append(parts, "no Consul intentions")
 	}
 	all := strings.Join(parts, ", then ") + "; everything else is denied"
-	if n := len(p.require); n > 0 {
-		all += fmt.Sprintf("; %d requirements on top", n)
+	for i := range p.require {
+		all += "; on top, required: " + p.require[i].text
 	}
 	return all
 }

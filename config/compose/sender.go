@@ -109,7 +109,10 @@ func (s *Sender) transaction(x *exchange.Exchange, m *Mint) error {
 		return nil
 	}
 	if !req.Self {
-		req.Rctx = map[string]any{"req_ip": x.ClientIP.String(), "authn": x.Identity.Method}
+		req.Rctx = map[string]any{"req_ip": x.ClientIP.String()}
+		if how := x.Identity.Method; how != "" {
+			req.Rctx["authn"] = how
+		}
 	}
 	txn, err := s.ID.Minter.Mint(req)
 	if err != nil {
