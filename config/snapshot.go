@@ -108,6 +108,7 @@ type Route struct {
 	Respond       *Respond      `yaml:"respond" doc:"Answer with a fixed response instead."`
 	StripPrefix   string        `yaml:"strip_prefix" doc:"Removed from the front of the path, on a segment boundary." example:"/users"`
 	Rewrite       *Rewrite      `yaml:"rewrite" doc:"Change path or host before forwarding."`
+	Scope         []string      `yaml:"scope" listify:"true" doc:"Towards a mesh service: the Txn-Token carries only these words of the user's scope; all that the user has when empty." example:"[orders.read]"`
 	Authorization string        `yaml:"authorization" enum:"forward,drop" doc:"What happens to the client's Authorization header. Must be said towards a mesh service on a route without a filter that consumes it; default forward otherwise."`
 	Timeout       time.Duration `yaml:"timeout" default:"30s" min:"1ms" doc:"Until the answer's head has arrived, retries included; the body may stream for longer."`
 	StreamIdle    time.Duration `yaml:"stream_idle" default:"0s" doc:"Longest gap within an answer's body. 0s is unlimited."`
@@ -293,6 +294,9 @@ type Sidecar struct {
 	UserHeaders   bool              `yaml:"user_headers" default:"true" doc:"Give the app X-User-Id, X-User-Roles and X-User-Scope, made from the verified Txn-Token."`
 	Limits        Limits            `yaml:"limits" doc:"Limits on sizes and times of the mesh listener."`
 	Concurrency   *Concurrency      `yaml:"concurrency" doc:"How many exchanges the app has at once; unlimited without it. {} takes the defaults."`
+
+	ContextHeaders map[string]string `yaml:"context_headers" doc:"Header of the request to the app to name in the Txn-Token's context (identity.txn_token.context). A caller's own copy is removed." example:"{X-Tenant: tenant}"`
+	TokenExchange  *TokenExchange    `yaml:"token_exchange" doc:"Hand out Txn-Tokens to workloads without a Lintel, for users whose tokens they show."`
 }
 
 // Upstream is a loopback port for one service.
@@ -318,6 +322,9 @@ type Policy struct {
 	UserMinters    []string `yaml:"user_minters" doc:"SPIFFE IDs (or prefix/*) whose Txn-Tokens may speak for users; the service 'ingress' when empty."`
 	TokenBearers   []string `yaml:"token_bearers" doc:"SPIFFE IDs (or prefix/*) of callers that are no Lintel and yet may bring a Txn-Token without a hop token; without an entry such a token is removed."`
 	SelfMinters    []string `yaml:"self_minters" doc:"SPIFFE IDs (or prefix/*) whose Txn-Tokens may speak for themselves; every service of the own trust domain when empty."`
+
+	Require []Require `yaml:"require" doc:"What calls must fulfil on top, whatever rule or intention lets them in: through whom they came, and with which scope. All entries that a call falls under count."`
+	Streams Streams   `yaml:"streams" doc:"When WebSockets and other tunnels, gRPC streams and answers of unknown length are ended."`
 }
 
 // Allow is one rule. All that is given must match.
@@ -326,6 +333,8 @@ type Allow struct {
 	Methods []string `yaml:"methods" listify:"true" doc:"Any of these; all when empty."`
 	Paths   []string `yaml:"paths" listify:"true" doc:"/exact, /prefix/* or /with/{one} segment; all when empty."`
 	User    bool     `yaml:"user" doc:"Only on behalf of a user, as a verified Txn-Token says."`
+	Through []string `yaml:"through" listify:"true" doc:"Only what came through all of these, in this order, before or with the caller, as require.through."`
+	Scope   []string `yaml:"scope" listify:"true" doc:"Only with all of these words in the Txn-Token's scope."`
 }
 
 // Firewall adjusts the list of reserved header names.
@@ -368,6 +377,8 @@ type Identity struct {
 	Federation []Federation  `yaml:"federation" doc:"Further trust domains whose members may be called and, where a policy names them, may call."`
 	Wait       time.Duration `yaml:"wait" default:"30s" doc:"Longest wait for an identity before listeners open."`
 	Txn        TxnToken      `yaml:"txn_token" doc:"The internal token that carries the user."`
+	Hop        HopToken      `yaml:"hop_token" doc:"The internal token that vouches for one hop."`
+	Leeway     time.Duration `yaml:"leeway" default:"5s" min:"0s" max:"1m" doc:"How far the clocks of the mesh's hosts may differ: internal tokens are accepted for so long before and after their time."`
 }
 
 // Federation is one further trust domain (SPIFFE Federation). Its bundle comes
@@ -394,6 +405,8 @@ type TxnToken struct {
 	Lifetime time.Duration `yaml:"lifetime" default:"60s" min:"1s" max:"5m" doc:"Life of a minted Txn-Token. It must cover the longest transaction, all its calls included."`
 	Reuse    time.Duration `yaml:"reuse" default:"0s" doc:"Reuse a user's token within this window: cheaper, but requests then share a transaction id. 0s is off."`
 	Workload bool          `yaml:"workload" doc:"Also mint one for calls that a sidecar's app makes on its own account, a scheduled job's say: it speaks for the workload itself. Without, the hop token says who calls."`
+
+	Context map[string]TxnContext `yaml:"context" doc:"What else of a user's request the token carries, in its claim tctx, by name." example:"{tenant: {claim: org.id}}"`
 }
 
 // Tracing is trace export and the access log.

@@ -42,13 +42,27 @@ func (f *forwarding) compile(r *route.Route) error {
 	if err != nil {
 		return err
 	}
+	if !meshed && len(f.cfg.Scope) > 0 {
+		return f.fail("scope", "the route leads to no mesh service, and only those are sent a Txn-Token")
+	}
 	if meshed {
-		r.Before = f.sender.BeforeWrite
+		if r.Before, err = f.before(); err != nil {
+			return err
+		}
 	}
 	if f.cfg.Mirror != nil {
 		return f.mirror(r)
 	}
 	return nil
+}
+
+// before is what adds the internal tokens of this route's exchanges.
+func (f *forwarding) before() (func(*exchange.Exchange, *exchange.ConnInfo) error, error) {
+	context, err := compose.NewTxnContext(f.s.Identity.Txn.Context, f.cfg.Match.Path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: identity.txn_token.context: %w", f.s.Pos("identity.txn_token.context"), err)
+	}
+	return f.sender.Before(compose.Mint{Context: context, Scope: f.cfg.Scope}), nil
 }
 
 // service finds a service's cluster, or that of the part of it with these tags
@@ -190,7 +204,9 @@ func (f *forwarding) mirror(r *route.Route) error {
 			return f.fail("mirror.authorization", "%s is a mesh service and no filter consumes the client's Authorization header: "+
 				"say authorization: drop here, or authorization of the route", m.Service)
 		}
-		r.Shadow.Before = f.sender.BeforeWrite
+		if r.Shadow.Before, err = f.before(); err != nil {
+			return err
+		}
 	}
 	counts, err := store.Use(f.lease, "mirror/"+f.cfg.Name, m.Service, func() (*mirror.Counts, error) {
 		return &mirror.Counts{Route: f.cfg.Name, Service: m.Service}, nil

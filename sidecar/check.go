@@ -46,6 +46,7 @@ func Check(s *config.Snapshot) error {
 	errs = append(errs, compose.CheckRedis(s)...)
 	errs = append(errs, compose.CheckKV(s)...)
 	errs = append(errs, compose.CheckServices(s)...)
+	errs = append(errs, exchangeIsServed(s))
 	memory := txntoken.NewMemory(1)
 	out, err := c.outbound(s, memory)
 	errs = append(errs, err)

@@ -11,13 +11,13 @@ import (
 	"lintel.dev/lintel/sidecar/child"
 )
 
-// ending is why a sidecar ends.
-type ending int
+// cause is why a sidecar ends.
+type cause int
 
 const (
-	stopped    ending = iota // by a signal, or asked to drain
-	handedOver               // a new process has taken over
-	appEnded                 // the app it started has ended by itself
+	stopped    cause = iota // by a signal, or asked to drain
+	handedOver              // a new process has taken over
+	appEnded                // the app it started has ended by itself
 )
 
 // startApp starts the app when this sidecar is to.
@@ -69,7 +69,7 @@ func variable(service string) string {
 // shutdown drains in order: out of the catalog, a pause for whoever has not
 // noticed, calls to the app finish, the app ends, its own calls finish,
 // deregistered.
-func (c *Sidecar) shutdown(why ending) error {
+func (c *Sidecar) shutdown(why cause) error {
 	s := c.reloader.Current().Shutdown
 	c.admin.Draining()
 	ctx, cancel := context.WithTimeout(context.Background(), s.Delay+s.Drain)

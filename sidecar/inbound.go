@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/config/compose"
@@ -23,8 +26,9 @@ type compiler struct {
 	intentions *intentions // nil when Consul has no say
 	redis      *compose.Redis
 	log        *slog.Logger
-	dests      *destinations // of the newest outbound table
-	offline    bool          // only checking: there is no certificate to verify with
+	dests      *destinations          // of the newest outbound table
+	policy     atomic.Pointer[policy] // of the newest inbound table
+	offline    bool                   // only checking: there is no certificate to verify with
 }
 
 // inbound compiles the table for calls to the app: who calls, firewall, policy,
@@ -40,7 +44,11 @@ func (c *compiler) inbound(s *config.Snapshot, memory *txntoken.Memory) (*route.
 
 func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lease *store.Lease) (*route.Table, *txntoken.Verifier, error) {
 	cfg := s.Sidecar
-	verifier, err := c.verifier(cfg.Policy)
+	leeway := s.Identity.Leeway
+	if leeway == 0 {
+		leeway = -1 // none; zero would mean the default
+	}
+	verifier, err := c.verifier(cfg.Policy, leeway)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.Pos("sidecar.policy"), err)
 	}
@@ -60,11 +68,20 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	c.warnOfStrangers(cfg.Policy)
 
 	spec := route.Spec{Release: lease.Release}
-	fw, err := compose.Firewall(s.Firewall, s.Pos("firewall"))
+	context, err := contextHeaders(cfg.ContextHeaders)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: sidecar.context_headers: %w", s.Pos("sidecar.context_headers"), err)
+	}
+	reserved := s.Firewall
+	for _, c := range context {
+		reserved.Reserve = append(slices.Clip(reserved.Reserve), c.header)
+	}
+	fw, err := compose.Firewall(reserved, s.Pos("firewall"))
 	if err != nil {
 		return nil, nil, err
 	}
-	first, err := filter.Bind("receive", s.Pos("sidecar"), &receive{id: c.id, verifier: verifier, asserters: asserters, bearers: bearers})
+	first, err := filter.Bind("receive", s.Pos("sidecar"), &receive{id: c.id, verifier: verifier, asserters: asserters, bearers: bearers,
+		maxChain: s.Identity.Hop.MaxChain, leeway: leeway})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,7 +100,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	if err != nil {
 		return nil, nil, err
 	}
-	shown, err := filter.Bind("present", s.Pos("sidecar"), &present{memory: memory, token: cfg.ForwardToken, userHeaders: cfg.UserHeaders})
+	shown, err := filter.Bind("present", s.Pos("sidecar"), &present{memory: memory, token: cfg.ForwardToken, userHeaders: cfg.UserHeaders, context: context})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,14 +112,32 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.Pos("sidecar.app"), err)
 	}
-	filters := append(append([]filter.Instance{allowed}, chain...), shown)
+	filters := []filter.Instance{allowed}
+	if ends := newStreams(cfg.Policy.Streams, &c.policy); ends != nil {
+		in, err := filter.Bind("streams", s.Pos("sidecar.policy.streams"), ends)
+		if err != nil {
+			return nil, nil, err
+		}
+		filters = append(filters, in)
+	}
+	filters = append(append(filters, chain...), shown)
 	spec.Routes = []route.Route{{Name: "inbound", Pos: s.Pos("sidecar"), Filters: filters, Cluster: local,
 		Forward: compose.Forwarding(cfg.Timeout, config.Retries{}, s.Deadline), TunnelIdle: int64(cfg.TunnelIdle)}}
+	if cfg.TokenExchange != nil {
+		r, err := c.tokenExchange(s, env)
+		if err != nil {
+			return nil, nil, err
+		}
+		spec.Routes = append(spec.Routes, r)
+	}
 	table, err := route.Compile(spec)
+	if err == nil {
+		c.policy.Store(rules)
+	}
 	return table, verifier, err
 }
 
-func (c *compiler) verifier(p config.Policy) (*txntoken.Verifier, error) {
+func (c *compiler) verifier(p config.Policy, leeway time.Duration) (*txntoken.Verifier, error) {
 	users, self := p.UserMinters, p.SelfMinters
 	if len(users) == 0 {
 		users = []string{"ingress"}
@@ -122,7 +157,7 @@ func (c *compiler) verifier(p config.Policy) (*txntoken.Verifier, error) {
 		_, selfErr := txntoken.ParsePatterns(self)
 		return nil, errors.Join(usersErr, selfErr)
 	}
-	return txntoken.NewVerifier(c.id.Source, txntoken.VerifierConfig{Audience: c.id.TrustDomain, UserMinters: users, SelfMinters: self})
+	return txntoken.NewVerifier(c.id.Source, txntoken.VerifierConfig{Audience: c.id.TrustDomain, UserMinters: users, SelfMinters: self, Leeway: leeway})
 }
 
 func (c *compiler) patterns(list []string) (txntoken.Patterns, error) {

@@ -19,8 +19,9 @@ import (
 type policy struct {
 	service    string
 	rules      []rule
-	intentions *intentions // nil when Consul has no say
-	byDefault  bool        // Consul's own default counts too
+	require    []requirement // on top of whatever allows
+	intentions *intentions   // nil when Consul has no say
+	byDefault  bool          // Consul's own default counts too
 }
 
 // rule is one allow entry. All that it gives must match.
@@ -29,6 +30,7 @@ type rule struct {
 	methods []string
 	paths   []route.Pattern
 	user    bool
+	way     way
 }
 
 func newPolicy(service string, cfg config.Policy, id *compose.Identity, in *intentions) (*policy, error) {
@@ -52,32 +54,61 @@ func newPolicy(service string, cfg config.Policy, id *compose.Identity, in *inte
 			}
 			r.paths = append(r.paths, pattern)
 		}
+		if r.way.through, err = steps(a.Through, id); err != nil {
+			return nil, fmt.Errorf("sidecar.policy.allow[%d].through: %w", i, err)
+		}
+		if r.way.scope, err = scopeWords(a.Scope); err != nil {
+			return nil, fmt.Errorf("sidecar.policy.allow[%d].scope: %w", i, err)
+		}
 		p.rules = append(p.rules, r)
 	}
-	return p, nil
+	var err error
+	p.require, err = newRequirements(cfg.Require, id)
+	return p, err
 }
 
 // OnRequest implements filter.RequestFilter.
 func (p *policy) OnRequest(x *exchange.Exchange) filter.Verdict {
+	if f := p.decide(x); f != nil {
+		return filter.Refuse(f)
+	}
+	return filter.Next
+}
+
+// decide returns why a call is refused, nil when it is not.
+func (p *policy) decide(x *exchange.Exchange) *exchange.Fault {
+	if f := p.admit(x); f != nil {
+		return f
+	}
+	for i := range p.require {
+		if f := p.require[i].check(x, i); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// admit finds a rule or an intention that lets the call in.
+func (p *policy) admit(x *exchange.Exchange) *exchange.Fault {
 	if p.rule(x) >= 0 {
-		return filter.Next
+		return nil
 	}
 	why := "no allow rule names it"
 	if p.intentions != nil {
 		r := p.intentions.decide(x, p.byDefault)
 		if r.allowed {
-			return filter.Next
+			return nil
 		}
 		why += "; " + r.String()
 	}
 	// What the answer says may travel to the client at the edge, so names and
 	// rules go to the log only.
-	return filter.Refuse(&exchange.Fault{
+	return &exchange.Fault{
 		Source: exchange.FromPolicy, Status: http.StatusForbidden, Code: "peer-denied", Title: "Caller is not allowed",
 		Detail: fmt.Sprintf("this caller may not %s this path of %s", x.Request.Method, p.service),
 		Err:    fmt.Errorf("%s may not %s %s: %s", x.Peer.ID, x.Request.Method, x.Request.Path, why),
 		Close:  !p.mayEver(x.Peer.ID), Proxy: "http_request_denied",
-	})
+	}
 }
 
 // rule is the first allow rule that fits, -1 when none does.
@@ -92,6 +123,11 @@ func (p *policy) rule(x *exchange.Exchange) int {
 
 // Account implements filter.Accounter: it says what decided.
 func (p *policy) Account(x *exchange.Exchange) string {
+	for i := range p.require {
+		if f := p.require[i].check(x, i); f != nil {
+			return f.Err.Error()
+		}
+	}
 	switch n := p.rule(x); {
 	case n >= 0:
 		return fmt.Sprintf("sidecar.policy.allow[%d] allows %s", n, x.Peer.ID)
@@ -119,7 +155,9 @@ func (r *rule) allows(x *exchange.Exchange) bool {
 	case len(r.methods) > 0 && !slices.Contains(r.methods, x.Request.Method):
 	case len(r.paths) > 0 && !slices.ContainsFunc(r.paths, func(p route.Pattern) bool { return p.Matches(x.Request.Path) }):
 	default:
-		return true
+		came, _ := r.way.came(chainOf(x))
+		scoped, _ := r.way.scoped(x)
+		return came && scoped
 	}
 	return false
 }
@@ -132,7 +170,11 @@ func (p *policy) InForce() string {
 	} else {
 		parts = append(parts, "no Consul intentions")
 	}
-	return strings.Join(parts, ", then ") + "; everything else is denied"
+	all := strings.Join(parts, ", then ") + "; everything else is denied"
+	for i := range p.require {
+		all += "; on top, required: " + p.require[i].text
+	}
+	return all
 }
 
 // Explain implements filter.Explainer.

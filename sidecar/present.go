@@ -1,6 +1,9 @@
 package sidecar
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,6 +28,55 @@ type present struct {
 	memory      *txntoken.Memory
 	token       bool
 	userHeaders bool
+	context     []contextHeader
+}
+
+// contextHeader shows the app a part of the Txn-Token's context.
+type contextHeader struct{ header, name string }
+
+// contextHeaders checks the declared ones.
+func contextHeaders(declared map[string]string) ([]contextHeader, error) {
+	var out []contextHeader
+	for header, name := range declared {
+		switch {
+		case strings.ContainsFunc(header, func(r rune) bool {
+			return r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+		}) || header == "":
+			return nil, fmt.Errorf("%q is no header name: letters, digits and - are taken", header)
+		case slices.ContainsFunc(framing, func(n string) bool { return exchange.EqualFold(n, header) }):
+			return nil, fmt.Errorf("%s means something else: choose another name, X-Tenant say", header)
+		case name == "":
+			return nil, fmt.Errorf("%s: the name in the token's context is empty", header)
+		}
+		out = append(out, contextHeader{header, name})
+	}
+	slices.SortFunc(out, func(a, b contextHeader) int { return strings.Compare(a.header, b.header) })
+	return out, nil
+}
+
+// framing are fields that belong to HTTP, to credentials or to Lintel.
+var framing = []string{"Host", "Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length", "Content-Type", "Content-Encoding", "TE", "Trailer",
+	"Upgrade", "Expect", "Via", "Forwarded", "Authorization", "Cookie", "Proxy-Authorization", txntoken.HeaderTxn, txntoken.HeaderHop,
+	headerUserID, headerUserRoles, headerUserScope, headerTxnID, headerChain, "Traceparent", "Tracestate", "Accept-Encoding", "Range"}
+
+func (p *present) showContext(h *exchange.Fields, tctx map[string]any) {
+	for _, c := range p.context {
+		switch v := tctx[c.name].(type) {
+		case nil:
+		case string:
+			setSafe(h, c.header, v)
+		case []any:
+			list := make([]string, 0, len(v))
+			for _, e := range v {
+				if s, ok := e.(string); ok {
+					list = append(list, s)
+				}
+			}
+			setSafe(h, c.header, joined(list, ","))
+		case bool, json.Number:
+			setSafe(h, c.header, fmt.Sprint(v))
+		}
+	}
 }
 
 // OnRequest implements filter.RequestFilter.
@@ -41,6 +93,9 @@ func (p *present) OnRequest(x *exchange.Exchange) filter.Verdict {
 		}
 		setSafe(h, headerTxnID, x.Txn.ID)
 		setSafe(h, headerChain, strings.Join(x.Txn.Chain, ", "))
+	}
+	if len(p.context) > 0 && !x.Txn.Self {
+		p.showContext(h, x.Txn.Context)
 	}
 	if p.token && x.Txn.Token != "" {
 		h.Set(txntoken.HeaderTxn, x.Txn.Token)

@@ -23,6 +23,8 @@ type receive struct {
 	verifier  *txntoken.Verifier
 	asserters txntoken.Patterns
 	bearers   txntoken.Patterns // who may bring a Txn-Token that nobody vouches for
+	maxChain  int
+	leeway    time.Duration // negative for none
 	keys      txntoken.HopKeys
 }
 
@@ -88,7 +90,11 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 	// cheap. One that was not is verified last, which is not.
 	txn, spent := counted()
 	known := token == "" || r.verifier.Recall(token, txn)
-	vouched, err := key.Verify(hop, txntoken.HopExpect{Self: self, Peer: x.Peer.ID, TxnToken: token, TxnHash: txn.Hash, Asserters: r.asserters})
+	vouched, err := key.Verify(hop, txntoken.HopExpect{Self: self, Peer: x.Peer.ID, TxnToken: token, TxnHash: txn.Hash, Asserters: r.asserters,
+		MaxChain: r.maxChain, Leeway: r.leeway})
+	if errors.Is(err, txntoken.ErrChain) {
+		return refuse(http.StatusLoopDetected, "chain-too-long", "The transaction has come through too many services", err)
+	}
 	if err != nil {
 		return refuse(tokenStatus(err), "bad-hop-token", "Hop token is not valid here", err)
 	}

@@ -159,6 +159,9 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		if s.Sidecar == nil || s.Sidecar.Service != c.cfg.Service {
 			return fmt.Errorf("%s: sidecar.service cannot change while running", s.Pos("sidecar.service"))
 		}
+		if err := exchangeIsServed(s); err != nil {
+			return err
+		}
 		out, err := comp.outbound(s, c.memory)
 		if err != nil {
 			return err

@@ -49,7 +49,7 @@ func below(t reflect.Type, path string, tag reflect.StructTag) []leaf {
 		return []leaf{{path, "soon"}}
 	case t == reflect.TypeFor[config.Filter](), t == reflect.TypeFor[filter.Nested]():
 		return []leaf{{path, []any{"a", "b"}}}
-	case t.Kind() == reflect.Struct && t.NumField() > 0 && plain(t) && len(leaves(t, path)) > 0:
+	case t.Kind() == reflect.Struct && t.NumField() > 0 && asMap(t) && len(leaves(t, path)) > 0:
 		return append([]leaf{{path, "words"}}, leaves(t, path)...)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8:
 		return append([]leaf{{path, map[string]any{"no": "list"}}}, below(t.Elem(), path+"[0]", tag)...)
@@ -63,8 +63,8 @@ func below(t reflect.Type, path string, tag reflect.StructTag) []leaf {
 	return []leaf{{path, "neither"}}
 }
 
-// plain reports a struct that is written as a map: what is written as text has methods.
-func plain(t reflect.Type) bool {
+// asMap reports a struct that is written as a map: what is written as text has methods.
+func asMap(t reflect.Type) bool {
 	p := reflect.PointerTo(t)
 	return p.NumMethod() == 0 || p.Implements(reflect.TypeFor[config.Validator]())
 }

@@ -29,7 +29,7 @@ var guards = map[string]string{
 
 // others may stand behind a cache: they limit what a service is asked, check the
 // form of requests or change them.
-var others = []string{"anonymous", "cache", "compress", "concurrency", "cors", "error_pages", "headers", "json_body", "maintenance",
+var others = []string{"anonymous", "cache", "compress", "concurrency", "cors", "error_pages", "fault_injection", "headers", "json_body", "maintenance",
 	"openapi", "rate_limit", "request_limits", "security_headers", "transform"}
 
 func chainOf(t *testing.T, filters string) error {

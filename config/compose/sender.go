@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,26 @@ type Sender struct {
 	keys     txntoken.HopKeys
 }
 
+// Mint is how a route mints.
+type Mint struct {
+	Context TxnContext
+	Scope   []string // only these words of the user's scope; all when empty
+}
+
 // BeforeWrite is the exchange's hook of that name.
 func (s *Sender) BeforeWrite(x *exchange.Exchange, to *exchange.ConnInfo) error {
+	return s.send(x, to, nil)
+}
+
+// Before is BeforeWrite for a route that mints in a way of its own.
+func (s *Sender) Before(m Mint) func(*exchange.Exchange, *exchange.ConnInfo) error {
+	if len(m.Context) == 0 && len(m.Scope) == 0 {
+		return s.BeforeWrite
+	}
+	return func(x *exchange.Exchange, to *exchange.ConnInfo) error { return s.send(x, to, &m) }
+}
+
+func (s *Sender) send(x *exchange.Exchange, to *exchange.ConnInfo, m *Mint) error {
 	h := &x.Request.Header
 	h.Del(txntoken.HeaderTxn)
 	h.Del(txntoken.HeaderHop)
@@ -35,7 +54,7 @@ func (s *Sender) BeforeWrite(x *exchange.Exchange, to *exchange.ConnInfo) error 
 	if !s.ID.Home(to.PeerID) {
 		return s.abroad(x, to)
 	}
-	if err := s.transaction(x); err != nil {
+	if err := s.transaction(x, m); err != nil {
 		var fault *exchange.Fault
 		if errors.As(err, &fault) {
 			return fault
@@ -67,7 +86,7 @@ func (s *Sender) BeforeWrite(x *exchange.Exchange, to *exchange.ConnInfo) error 
 
 // transaction mints a Txn-Token where there is an identity to carry and none
 // carries it yet.
-func (s *Sender) transaction(x *exchange.Exchange) error {
+func (s *Sender) transaction(x *exchange.Exchange, m *Mint) error {
 	if x.Txn != nil {
 		if late := time.Since(x.Txn.Expires); x.Txn.Token != "" && late > 0 {
 			return &exchange.Fault{Source: exchange.FromPolicy, Status: http.StatusUnauthorized, Code: "transaction-expired",
@@ -79,14 +98,24 @@ func (s *Sender) transaction(x *exchange.Exchange) error {
 	}
 	req := txntoken.MintRequest{Self: s.Workload}
 	if id := x.Identity; id != nil {
-		req = txntoken.MintRequest{Subject: id.Subject, Issuer: id.Issuer, Roles: id.Roles,
-			Scope: words(id.Scope), Expires: id.Expires}
+		req = txntoken.MintRequest{Subject: id.Subject, Issuer: id.Issuer, Roles: id.Roles, Expires: id.Expires}
+		if m == nil {
+			req.Scope = words(id.Scope)
+		} else {
+			req.Scope = words(only(id.Scope, m.Scope))
+			var fault *exchange.Fault
+			if req.Context, fault = m.Context.fill(x); fault != nil {
+				return fault
+			}
+		}
 	} else if !s.Workload {
 		return nil
 	}
-	req.Rctx = map[string]any{"req_ip": x.ClientIP.String()}
-	if req.Self {
-		req.Rctx = nil
+	if !req.Self {
+		req.Rctx = map[string]any{"req_ip": x.ClientIP.String()}
+		if how := x.Identity.Method; how != "" {
+			req.Rctx["authn"] = how
+		}
 	}
 	txn, err := s.ID.Minter.Mint(req)
 	if err != nil {
@@ -104,6 +133,20 @@ func identityFault(detail string, err error) *exchange.Fault {
 		f.Status, f.Detail = http.StatusUnauthorized, "the user's token has expired"
 	}
 	return f
+}
+
+// only narrows a user's scope to what a route needs; it never widens it.
+func only(scope, needed []string) []string {
+	if len(needed) == 0 {
+		return scope
+	}
+	var out []string
+	for _, w := range scope {
+		if slices.Contains(needed, w) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // words joins scopes for the claim scope. One with a space in it would become

@@ -54,7 +54,8 @@ func VerifyHop(cs *tls.ConnectionState, token string, want HopExpect) (*Hop, err
 // one that was made for another connection, destination or Txn-Token (a
 // Txn-Token without tth and a tth without Txn-Token included), by another than
 // the TLS peer, at another time, with too long a chain, or with a chain from
-// one who may not assert it. Errors wrap ErrInvalid, ErrExpired or ErrForbidden.
+// one who may not assert it. Errors wrap ErrInvalid, ErrExpired or ErrForbidden;
+// with too long a chain ErrChain too.
 func (k *HopKey) Verify(token string, want HopExpect) (Hop, error) {
 	return k.verifyAt(token, &want, time.Now())
 }
@@ -175,7 +176,7 @@ func (c *hopWire) fullChain(m *hopMAC, want *HopExpect) ([]string, error) {
 		limit = MaxChain
 	}
 	if c.links+1 > limit {
-		return nil, fmt.Errorf("the chain has %d links and the peer, at most %d are allowed: is there a loop?", c.links, limit)
+		return nil, fmt.Errorf("the chain has %d links and the peer, at most %d are allowed: is there a loop? %w", c.links, limit, ErrChain)
 	}
 	chain := make([]string, 0, c.links+1)
 	if c.links == 0 {

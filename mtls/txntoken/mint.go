@@ -53,9 +53,12 @@ type MintRequest struct {
 	// Self asks for a token by which the workload speaks for itself: sub is its
 	// own SPIFFE ID. It has no roles, scope or issuer: what a workload may do
 	// is policy's to say, by its ID.
-	Self    bool
-	ID      string    // claim txn; 128 random bits when empty
-	Expires time.Time // when the user's own credential expires; zero: it does not
+	Self bool
+	// Requester is the workload that asked for the token (claim req_wl); the
+	// minter itself when empty.
+	Requester string
+	ID        string    // claim txn; 128 random bits when empty
+	Expires   time.Time // when the user's own credential expires; zero: it does not
 }
 
 // Minter makes Txn-Tokens, signed with the workload's own SVID. It is safe for
@@ -146,6 +149,8 @@ func (m *Minter) Mint(r MintRequest) (*exchange.Txn, error) {
 	}
 	if r.Self {
 		c.Sub = own.id
+	} else if r.Requester != "" {
+		c.ReqWL = r.Requester
 	}
 	var key reuseKey
 	if m.reuse != nil && r.ID == "" {
@@ -203,6 +208,9 @@ func (r *MintRequest) check(own *ownSigner) error {
 		if _, has := r.Context[name]; has {
 			return bad("tctx must not carry " + name + ": it is filled from the request's own field")
 		}
+	}
+	if r.Requester != "" && !validID(r.Requester) {
+		return bad("the requester is no workload's SPIFFE ID")
 	}
 	if len(r.ID) > maxID || !clean(r.ID) {
 		return bad("the transaction id is too long or has control characters")

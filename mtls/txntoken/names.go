@@ -42,5 +42,6 @@ var (
 	ErrInvalid   = errors.New("token invalid")                // malformed, altered, or not meant for here
 	ErrExpired   = errors.New("token expired")                // also: not valid yet
 	ErrForbidden = errors.New("not allowed to say so")        // the signature holds, the signer may not
+	ErrChain     = errors.New("too many hops")                // the chain is longer than is allowed
 	ErrIdentity  = errors.New("identity source not in order") // own SVID, bundle or connection unusable
 )

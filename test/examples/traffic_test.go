@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// named is a service that says its name.
-func named(t *testing.T, name string) string {
+// saying is a service that says its name.
+func saying(t *testing.T, name string) string {
 	return backend(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		_, _ = io.WriteString(w, name+" "+r.Header.Get("Cookie"))
@@ -21,7 +21,7 @@ func named(t *testing.T, name string) string {
 }
 
 func TestCanaryTakesItsShareAndKeepsItsUsers(t *testing.T) {
-	g := start(t, "canary.yaml", map[string]string{"ORDERS_ADDR": named(t, "v1"), "ORDERS_V2_ADDR": named(t, "v2")})
+	g := start(t, "canary.yaml", map[string]string{"ORDERS_ADDR": saying(t, "v1"), "ORDERS_V2_ADDR": saying(t, "v2")})
 	for engine, h2 := range engines {
 		got := map[string]int{}
 		var cookie string
@@ -61,7 +61,7 @@ func TestCanaryTakesItsShareAndKeepsItsUsers(t *testing.T) {
 }
 
 func TestSidesOfASplitDoNotShareCachedAnswers(t *testing.T) {
-	g := start(t, "canary.yaml", map[string]string{"ORDERS_ADDR": named(t, "v1"), "ORDERS_V2_ADDR": named(t, "v2")})
+	g := start(t, "canary.yaml", map[string]string{"ORDERS_ADDR": saying(t, "v1"), "ORDERS_V2_ADDR": saying(t, "v2")})
 	for range 3 {
 		for side, lines := range map[string][]string{"v1": nil, "v2": {"X-Canary: 1"}} {
 			if a := g.exchange("GET", "/catalog/1", "", lines...); strings.TrimSpace(a.body) != side {
@@ -80,7 +80,7 @@ func TestABadCanaryLosesItsShare(t *testing.T) {
 		asked.Add(1)
 		http.Error(w, "broken", http.StatusInternalServerError)
 	})
-	g := start(t, "canary.yaml", map[string]string{"ORDERS_ADDR": named(t, "v1"), "ORDERS_V2_ADDR": bad})
+	g := start(t, "canary.yaml", map[string]string{"ORDERS_ADDR": saying(t, "v1"), "ORDERS_V2_ADDR": bad})
 	failed := 0
 	for n := 0; n < 4000; n++ {
 		if g.get("/orders/1", "").StatusCode == 500 {
@@ -105,7 +105,7 @@ func TestABadCanaryLosesItsShare(t *testing.T) {
 }
 
 func TestBlueGreenSwitches(t *testing.T) {
-	env := map[string]string{"BLUE_ADDR": named(t, "blue"), "GREEN_ADDR": named(t, "green")}
+	env := map[string]string{"BLUE_ADDR": saying(t, "blue"), "GREEN_ADDR": saying(t, "green")}
 	g := start(t, "blue-green.yaml", env)
 	for range 20 {
 		if a := g.get("/", ""); a.body != "blue " {
@@ -186,7 +186,7 @@ func TestMirrorCopiesAndNobodyNotices(t *testing.T) {
 }
 
 func TestMirrorThatIsGoneChangesNothing(t *testing.T) {
-	g := start(t, "mirror.yaml", map[string]string{"SEARCH_ADDR": named(t, "real"), "NEXT_ADDR": "127.0.0.1:1", "SHARE": "1"})
+	g := start(t, "mirror.yaml", map[string]string{"SEARCH_ADDR": saying(t, "real"), "NEXT_ADDR": "127.0.0.1:1", "SHARE": "1"})
 	for range 500 {
 		if a := g.get("/search/x", ""); a.StatusCode != 200 {
 			t.Fatal(a.StatusCode)

@@ -20,6 +20,7 @@ func TestEveryExampleIsValid(t *testing.T) {
 	t.Setenv("JWT_KEY_FILE", key)
 	t.Setenv("CUSTOMERS_KEY_FILE", key)
 	t.Setenv("DENY_FILE", emptyFile(t))
+	t.Setenv("PARTNER_ISSUER_KEY", key)
 	t.Setenv("JWT_SECRET", "a secret of at least thirty-two bytes")
 	t.Setenv("OPENAPI_FILE", example("openapi/shop.yaml"))
 	t.Setenv("MAINTENANCE_KEY", "a key of at least sixteen bytes")

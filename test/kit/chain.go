@@ -52,6 +52,7 @@ type ChainOptions struct {
 	ConsulCA    bool          // identity from Consul's CA instead of the embedded one
 	TTL         time.Duration // of embedded certificates; 1 h
 	Workload    bool          // the sidecars mint for calls that their apps make on their own account
+	Identity    string        // further keys of everybody's identity section
 	Routes      string        // further routes of the ingress, YAML list items
 	Services    string        // further services of the ingress, YAML map entries
 	Ingress     string        // further top-level sections of the ingress
@@ -79,6 +80,7 @@ func StartChain(t testing.TB, o ChainOptions) *Chain {
 	if o.Workload {
 		identity += "  txn_token: {workload: true}\n"
 	}
+	identity += o.Identity
 	discovery := ""
 	if o.Consul != nil {
 		discovery = fmt.Sprintf("discovery:\n  consul: {address: %q}\n", o.Consul.HTTPAddr())

@@ -46,7 +46,6 @@ var rooms = map[string][]string{
 	"proxy/filter/maintenance":     {"proxy/exchange", "proxy/filter", "proxy/filter/firewall", "proxy/filter/ipfilter"},
 	"proxy/filter/errorpages":      {"proxy/exchange", "proxy/filter", "proxy/filter/content"},
 	"proxy/filter/openapi":         {"proxy/exchange", "proxy/filter", "proxy/filter/content", "proxy/store"},
-	"proxy/filter/openapi":         {"proxy/exchange", "proxy/filter", "proxy/filter/content"},
 	"proxy/filter/split":           {"proxy/exchange", "proxy/filter", "proxy/filter/credential", "proxy/filter/firewall"},
 	"proxy/filter/mirror":          {"proxy/exchange", "proxy/filter"},
 	"proxy/filter/faultinjection":  {"proxy/exchange", "proxy/filter", "proxy/filter/ipfilter", "proxy/store"},
@@ -56,6 +55,7 @@ var rooms = map[string][]string{
 	"discovery":     {"proxy/cluster"}, // the type Endpoint
 	"mtls":          {"proxy/exchange"},
 	"mtls/txntoken": {"proxy/exchange"},
+	"mtls/caller":   {}, // for apps: as little as possible
 	"tracing":       {"proxy/exchange"},
 	"admin":         {},
 
@@ -90,7 +90,7 @@ var doors = []struct {
 	{"go.opentelemetry.io/otel", []string{"tracing"}, "the SDK costs allocations on every request; only tracing knows when it is worth it"},
 	{"github.com/prometheus", []string{"tracing"}, "metrics are registered through tracing.Metrics"},
 	{"github.com/sony/gobreaker", []string{"proxy/cluster"}, "a breaker belongs to a cluster"},
-	{"github.com/golang-jwt/jwt", []string{"proxy/filter/jwt", "mtls/txntoken", "cmd/lintel/demo", "cmd/lintel/demo/apps"}, "users' tokens are checked by the filter, internal ones by txntoken; the demo signs its own"},
+	{"github.com/golang-jwt/jwt", []string{"proxy/filter/jwt", "mtls/txntoken", "mtls/caller", "cmd/lintel/demo", "cmd/lintel/demo/apps"}, "users' tokens are checked by the filter, internal ones by txntoken, and by caller in apps; the demo signs its own"},
 	{"cel.dev/cel-go", []string{"proxy/filter/authorize"}, "expressions are the authorize filter's"},
 	{"github.com/aws/aws-sdk-go-v2", []string{"proxy/filter/lambda"}, "it signs invocations of Lambda functions, with the credentials that AWS's standard chain finds"},
 	{"github.com/redis/rueidis", []string{"proxy/store"}, "what outlives a table is kept by store"},

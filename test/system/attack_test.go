@@ -132,7 +132,7 @@ func TestHostileTokensAreRefused(t *testing.T) {
 		}, 401},
 		"with an over-long chain": {ingress, func(m *meshConn) http.Header {
 			return tokens(good, m.hop(good, func(c *txntoken.HopClaims) { c.Chain = long }))
-		}, 401},
+		}, 508},
 		"with a chain by one who may not say": {mallory, func(m *meshConn) http.Header {
 			return tokens(good, m.hop(good, func(c *txntoken.HopClaims) { c.Chain = []string{svc("ingress")} }))
 		}, 403},
