@@ -156,7 +156,7 @@ type Service struct {
 	Mesh           bool           `yaml:"mesh" doc:"Its endpoints are sidecars: SPIFFE mTLS, Txn-Token and hop token."`
 	SPIFFEID       string         `yaml:"spiffe_id" doc:"The exact identity expected of its endpoints, instead of identity.service_id." example:"spiffe://corp.example/orders"`
 	TLS            *ServiceTLS    `yaml:"tls" doc:"Ordinary TLS towards a service outside the mesh."`
-	Protocol       string         `yaml:"protocol" enum:"auto,http1,h2" default:"auto" doc:"auto speaks HTTP/2 to gRPC callers' services and HTTP/1.1 otherwise."`
+	Protocol       string         `yaml:"protocol" enum:"auto,http1,h2,tcp" default:"auto" doc:"auto speaks HTTP/2 to gRPC callers' services and HTTP/1.1 otherwise; tcp carries opaque streams (a database, a broker), and only a sidecar's upstreams can."`
 	Balance        string         `yaml:"balance" enum:"round_robin,least_request" default:"least_request" doc:"How an endpoint is picked; least_request takes the less busy of two random ones."`
 	ConnectTimeout time.Duration  `yaml:"connect_timeout" default:"2s" min:"1ms" doc:"TCP and TLS together."`
 	IdleTimeout    time.Duration  `yaml:"idle_timeout" default:"60s" min:"1s" doc:"An unused connection to it is closed after."`
@@ -244,7 +244,7 @@ type Sidecar struct {
 	Service       string            `yaml:"service" required:"true" doc:"The service this sidecar stands next to."`
 	ID            string            `yaml:"id" doc:"Instance id in Consul; service name, host and app port when empty."`
 	App           string            `yaml:"app" doc:"Where the app listens, on loopback." example:"127.0.0.1:8080"`
-	AppProtocol   string            `yaml:"app_protocol" enum:"auto,http1,h2" default:"auto" doc:"How to speak to the app."`
+	AppProtocol   string            `yaml:"app_protocol" enum:"auto,http1,h2,tcp" default:"auto" doc:"How to speak to the app; tcp carries opaque streams, and policy then decides by caller alone."`
 	Mesh          string            `yaml:"mesh" default:"0.0.0.0:15443" doc:"Where other sidecars reach this one, by mTLS."`
 	Advertise     string            `yaml:"advertise" doc:"host:port others are told; the mesh listener's, with the agent's address, when empty."`
 	Outbound      string            `yaml:"outbound" default:"127.0.0.1:15001" doc:"Where the app reaches other services: as HTTP proxy, or by Host."`
@@ -259,8 +259,8 @@ type Sidecar struct {
 	Register      bool              `yaml:"register" default:"true" doc:"Register the service and the sidecar in Consul."`
 	AllowTLS12    bool              `yaml:"allow_tls12" doc:"Accept TLS 1.2 from callers that are not Lintel."`
 	Timeout       time.Duration     `yaml:"timeout" default:"30s" min:"1ms" doc:"Until an answer's head has arrived."`
-	TunnelIdle    time.Duration     `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
-	Retries       Retries           `yaml:"retries" doc:"Retries of the app's outbound calls."`
+	TunnelIdle    time.Duration     `yaml:"tunnel_idle" default:"1h" doc:"A TCP stream, WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
+	Retries       Retries           `yaml:"retries" doc:"Retries of the app's outbound calls; of TCP streams, of connecting."`
 	ForwardToken  bool              `yaml:"forward_token" default:"true" doc:"Hand the verified Txn-Token on to the app."`
 	UserHeaders   bool              `yaml:"user_headers" default:"true" doc:"Give the app X-User-Id, X-User-Roles and X-User-Scope, made from the verified Txn-Token."`
 	Limits        Limits            `yaml:"limits" doc:"Limits on sizes and times of the mesh listener."`
@@ -270,6 +270,8 @@ type Sidecar struct {
 type Upstream struct {
 	Service string `yaml:"service" required:"true" doc:"The service."`
 	Bind    string `yaml:"bind" required:"true" doc:"Loopback host:port." example:"127.0.0.1:9191"`
+
+	Protocol string `yaml:"protocol" enum:"http,tcp" doc:"tcp carries opaque streams to a service whose sidecar has app_protocol tcp; the service's own, http unless it says tcp, when empty."`
 }
 
 // AppCheck is how the app's health is told.

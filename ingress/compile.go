@@ -153,6 +153,9 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 		slices.Sort(known)
 		return r, fail("service", "service %q does not exist; services are %s", cfg.Service, strings.Join(known, ", "))
 	}
+	if svc.Protocol == "tcp" {
+		return r, fail("service", "%s has protocol tcp, and a route carries HTTP: only a sidecar's upstreams carry opaque streams", cfg.Service)
+	}
 	if r.Cluster, err = c.clusters.Use(lease, cfg.Service, svc); err != nil {
 		return r, fmt.Errorf("%s: %w", s.Pos("services."+cfg.Service), err)
 	}

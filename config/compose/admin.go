@@ -18,6 +18,7 @@ import (
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/proxy/store"
+	"lintel.dev/lintel/proxy/tcp"
 	"lintel.dev/lintel/tracing"
 )
 
@@ -71,6 +72,7 @@ type Watched struct {
 	Metrics   *tracing.Metrics
 
 	mu    sync.Mutex
+	tcp   []*tcp.Server
 	pipes map[string]*pipe.Pipe // by listener
 	edges []*Edge
 	open  atomic.Bool
@@ -166,7 +168,7 @@ func (w *Watched) Connections() any {
 	for _, s := range w.Clusters.Status() {
 		services = append(services, service{s.Service, s.Connections, s.InFlight})
 	}
-	return map[string]any{"listeners": listeners, "services": services}
+	return w.withStreams(map[string]any{"listeners": listeners, "services": services})
 }
 
 // Config is the snapshot in force, redacted.
@@ -175,6 +177,9 @@ func (w *Watched) Config() any { return config.Dump(w.Reloader.Current()) }
 // Gauges registers what the rooms know about themselves.
 func (w *Watched) Gauges() error {
 	if err := w.Redis.gauges(w.Metrics); err != nil {
+		return err
+	}
+	if err := w.streamGauges(); err != nil {
 		return err
 	}
 	return w.Metrics.Watch(tracing.Gauges{

@@ -15,6 +15,7 @@ import (
 	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/store"
+	"lintel.dev/lintel/proxy/tcp"
 )
 
 // Feed starts to tell a cluster its endpoints and returns how to stop.
@@ -56,10 +57,14 @@ func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, err
 		}
 		t.TLS = conf
 	}
+	transport := NewTransport(t)
+	if svc.Protocol == "tcp" {
+		transport = tcp.NewDialer(t)
+	}
 	var stop func()
 	var cl *cluster.Cluster
 	cl = cluster.New(cluster.Config{
-		Service: name, Protocol: svc.Protocol, Balance: svc.Balance, Transport: NewTransport(t),
+		Service: name, Protocol: svc.Protocol, Balance: svc.Balance, Transport: transport,
 		Breaker: cluster.BreakerConfig(svc.Breaker),
 		Stop: func() {
 			if stop != nil {

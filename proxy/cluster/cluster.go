@@ -12,7 +12,7 @@ import (
 // Config is what a cluster is made of.
 type Config struct {
 	Service   string
-	Protocol  string // "auto", "http1", "h2"
+	Protocol  string // "auto", "http1", "h2", or "tcp": see Connect
 	Balance   string // "round_robin", "least_request"
 	Transport exchange.Transport
 	Breaker   BreakerConfig
@@ -110,6 +110,7 @@ func (c *Cluster) Close() error {
 // Status is a cluster as the admin API shows it.
 type Status struct {
 	Service     string           `json:"service"`
+	Protocol    string           `json:"protocol,omitempty"` // "tcp" for opaque streams
 	Breaker     string           `json:"breaker"`
 	Connections int              `json:"connections"`
 	InFlight    int64            `json:"in_flight"`
@@ -129,6 +130,9 @@ type EndpointStatus struct {
 func (c *Cluster) Status() Status {
 	s := Status{Service: c.cfg.Service, Breaker: c.breaker.state(),
 		Connections: c.cfg.Transport.Open(), InFlight: c.inHand.Load(), Endpoints: []EndpointStatus{}}
+	if c.cfg.Protocol == "tcp" {
+		s.Protocol = "tcp"
+	}
 	for _, m := range c.lineup.Load().members {
 		s.Endpoints = append(s.Endpoints, EndpointStatus{m.Address, m.weight(), m.Zone, m.Tags, m.busy.Load()})
 	}
