@@ -54,7 +54,7 @@ func (s *Server) receive(ctx context.Context, r *running) (*wire, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Handshake)
 	defer cancel()
-	raw := &socket{r.raw}
+	raw := &socket{Conn: r.raw, secure: true}
 	secure := tls.Server(raw, s.cfg.TLS)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ func (d *Dialer) dial(ctx context.Context, address string) (*wire, exchange.Peer
 	// No ALPN: what is spoken inside is nobody's business, and Consul's own
 	// proxy asks for none.
 	conf.NextProtos = nil
-	s := &socket{c}
+	s := &socket{Conn: c, secure: true}
 	secure := tls.Client(s, conf)
 	if err = secure.HandshakeContext(ctx); err != nil {
 		err = &tlsError{err}

@@ -39,7 +39,7 @@ func pair(t testing.TB, secure bool) (ours *wire, theirs *wire) {
 	if !secure {
 		return plain(b), plain(a)
 	}
-	sb, sa := &socket{b}, &socket{a}
+	sb, sa := &socket{b, true}, &socket{a, true}
 	server, client := tls.Server(sb, &tls.Config{Certificates: []tls.Certificate{certificate(t)}}), tls.Client(sa, &tls.Config{InsecureSkipVerify: true})
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.HandshakeContext(context.Background()) })

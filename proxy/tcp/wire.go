@@ -26,25 +26,29 @@ type wire struct {
 // socket is a TCP connection whose writes have no deadline: crypto/tls gives its
 // close_notify five seconds to find room, and a slow reader on the other side
 // would then see a cut stream instead of a finished one.
-type socket struct{ net.Conn }
-
-func (s *socket) SetWriteDeadline(time.Time) error { return nil }
-
-func plain(c net.Conn) *wire {
-	s := &socket{c}
-	return &wire{Conn: s, raw: s}
+type socket struct {
+	net.Conn
+	secure bool // TLS is spoken on it
 }
 
-func secured(s *socket, c *tls.Conn) *wire { return &wire{Conn: c, raw: s, secure: c} }
-
-// Read returns io.EOF only when the other side has said that its half ends.
-func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
-	if w.secure != nil && errors.Is(err, io.ErrUnexpectedEOF) {
+// Read finds truncation: crypto/tls takes a FIN between two records for an end.
+// After a close_notify it reads no more.
+func (s *socket) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if s.secure && err == io.EOF {
 		err = errTruncated
 	}
 	return n, err
 }
+
+func (s *socket) SetWriteDeadline(time.Time) error { return nil }
+
+func plain(c net.Conn) *wire {
+	s := &socket{Conn: c}
+	return &wire{Conn: s, raw: s}
+}
+
+func secured(s *socket, c *tls.Conn) *wire { return &wire{Conn: c, raw: s, secure: c} }
 
 // CloseWrite implements exchange.Wire.
 func (w *wire) CloseWrite() error {
