@@ -48,3 +48,31 @@ func TestConsulsProxyCallsATCPSidecar(t *testing.T) {
 	}
 	_ = conn.Close()
 }
+
+// And the reverse: a TCP upstream of ours reaches a service behind Consul's own proxy.
+func TestATCPUpstreamCallsConsulsProxy(t *testing.T) {
+	t.Parallel()
+	consul, redis := kit.StartConsul(t), redistest.Start(t)
+	intend(consul, "redis", "web", "allow", "*", "deny")
+	admin, mesh, local := kit.FreeAddr(t), kit.FreeAddr(t), kit.FreeAddr(t)
+	proxy := exec.Command(consulBin(t), "connect", "proxy", "-service", "redis", "-service-addr", redis.Addr(), "-listen", mesh,
+		"-http-addr", consul.HTTPAddr(), "-log-level", "warn")
+	if err := proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = proxy.Process.Kill(); _ = proxy.Wait() })
+	file := kit.File(t, "web.yaml", fmt.Sprintf("version: 1\nsidecar: {service: web, outbound: \"off\", upstreams: [{service: redis, bind: %q, protocol: tcp}]}\n"+
+		"services: {redis: {mesh: true, static: %q}}\ndiscovery: {consul: {}}\nidentity: {source: consul}\nadmin: {address: %q}\n", local, mesh, admin))
+	kit.Start(t, consul.Env(), "sidecar", "-c", file).Ready(admin)
+	kit.Eventually(t, time.Minute, "redis behind Consul's proxy answers", func() error {
+		c, line, err := redisThrough(t, local)
+		if err != nil {
+			return err
+		}
+		_ = c.Close()
+		if line != "+PONG\r\n" {
+			return fmt.Errorf("%q", line)
+		}
+		return nil
+	})
+}
