@@ -147,8 +147,7 @@ func TestIdleStreamsEnd(t *testing.T) {
 	}
 }
 
-// A reader that does not read stops the writer, and gets everything in the end,
-// also when its side's end had to wait for room longer than crypto/tls would.
+// A reader that does not read stops the writer.
 func TestSlowReader(t *testing.T) {
 	matrix(t, func(t *testing.T, clientTLS, serviceTLS bool) {
 		client, service, result := between(t, clientTLS, serviceTLS, 0)
