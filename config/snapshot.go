@@ -166,7 +166,7 @@ type Service struct {
 	Mesh           bool           `yaml:"mesh" doc:"Its endpoints are sidecars: SPIFFE mTLS, Txn-Token and hop token."`
 	SPIFFEID       string         `yaml:"spiffe_id" doc:"The exact identity expected of its endpoints, instead of identity.service_id." example:"spiffe://corp.example/orders"`
 	TLS            *ServiceTLS    `yaml:"tls" doc:"Ordinary TLS towards a service outside the mesh."`
-	Protocol       string         `yaml:"protocol" enum:"auto,http1,h2" default:"auto" doc:"auto speaks HTTP/2 to gRPC callers' services and HTTP/1.1 otherwise."`
+	Protocol       string         `yaml:"protocol" enum:"auto,http1,h2,tcp" default:"auto" doc:"auto speaks HTTP/2 to gRPC callers' services and HTTP/1.1 otherwise; tcp carries opaque streams (a database, a broker), and only a sidecar's upstreams can."`
 	Balance        string         `yaml:"balance" enum:"round_robin,least_request,peak_ewma,consistent_hash" default:"least_request" doc:"How an endpoint is picked: least_request takes the less busy of two random ones, peak_ewma the one of two where an answer is to be expected sooner, consistent_hash always the same for the same key."`
 	Hash           []HashKey      `yaml:"hash" listify:"true" doc:"Where consistent_hash finds a request's key; of several the first that the request has. A request without any goes anywhere."`
 	BoundedLoad    float64        `yaml:"bounded_load" default:"1.25" min:"0" doc:"Of consistent_hash: how many times its even share of the requests in flight an endpoint may have before some of its keys go to the next; counts from 8 in flight. 0 is unbounded: keys stay, whatever it costs."`
@@ -273,7 +273,7 @@ type Sidecar struct {
 	Service       string            `yaml:"service" required:"true" doc:"The service this sidecar stands next to."`
 	ID            string            `yaml:"id" doc:"Instance id in Consul; service name, host and app port when empty."`
 	App           string            `yaml:"app" doc:"Where the app listens, on loopback." example:"127.0.0.1:8080"`
-	AppProtocol   string            `yaml:"app_protocol" enum:"auto,http1,h2" default:"auto" doc:"How to speak to the app."`
+	AppProtocol   string            `yaml:"app_protocol" enum:"auto,http1,h2,tcp" default:"auto" doc:"How to speak to the app; tcp carries opaque streams, and policy then decides by caller alone."`
 	Mesh          string            `yaml:"mesh" default:"0.0.0.0:15443" doc:"Where other sidecars reach this one, by mTLS."`
 	Advertise     string            `yaml:"advertise" doc:"host:port others are told; the mesh listener's, with the agent's address, when empty."`
 	Outbound      string            `yaml:"outbound" default:"127.0.0.1:15001" doc:"Where the app reaches other services: as HTTP proxy, or by Host."`
@@ -288,8 +288,8 @@ type Sidecar struct {
 	Register      bool              `yaml:"register" default:"true" doc:"Register the service and the sidecar in Consul."`
 	AllowTLS12    bool              `yaml:"allow_tls12" doc:"Accept TLS 1.2 from callers that are not Lintel."`
 	Timeout       time.Duration     `yaml:"timeout" default:"30s" min:"1ms" doc:"Until an answer's head has arrived."`
-	TunnelIdle    time.Duration     `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
-	Retries       Retries           `yaml:"retries" doc:"Retries of the app's outbound calls."`
+	TunnelIdle    time.Duration     `yaml:"tunnel_idle" default:"1h" doc:"A TCP stream, WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
+	Retries       Retries           `yaml:"retries" doc:"Retries of the app's outbound calls; of TCP streams, of connecting."`
 	ForwardToken  bool              `yaml:"forward_token" default:"true" doc:"Hand the verified Txn-Token on to the app."`
 	UserHeaders   bool              `yaml:"user_headers" default:"true" doc:"Give the app X-User-Id, X-User-Roles and X-User-Scope, made from the verified Txn-Token."`
 	Limits        Limits            `yaml:"limits" doc:"Limits on sizes and times of the mesh listener."`
@@ -303,6 +303,8 @@ type Sidecar struct {
 type Upstream struct {
 	Service string `yaml:"service" required:"true" doc:"The service."`
 	Bind    string `yaml:"bind" required:"true" doc:"Loopback host:port." example:"127.0.0.1:9191"`
+
+	Protocol string `yaml:"protocol" enum:"http,tcp" doc:"tcp carries opaque streams to a service whose sidecar has app_protocol tcp; the service's own, http unless it says tcp, when empty."`
 }
 
 // AppCheck is how the app's health is told.

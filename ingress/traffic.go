@@ -73,6 +73,9 @@ func (f *forwarding) service(key, name string, tags []string, meta map[string]st
 		known := slices.Sorted(maps.Keys(f.s.Services))
 		return nil, false, f.fail(key, "service %q does not exist; services are %s", name, strings.Join(known, ", "))
 	}
+	if svc.Protocol == "tcp" {
+		return nil, false, f.fail(key, "%s has protocol tcp, and a route carries HTTP: only a sidecar's upstreams carry opaque streams", name)
+	}
 	if svc.Mesh && f.cfg.Authorization == "" && !compose.Authenticates(f.chain) {
 		return nil, false, f.fail(key, "%s is a mesh service and no filter consumes the client's Authorization header: "+
 			"say authorization: forward or authorization: drop", name)
@@ -193,6 +196,9 @@ func (f *forwarding) mirror(r *route.Route) error {
 	svc, ok := f.s.Services[m.Service]
 	if !ok {
 		return f.fail("mirror.service", "service %q does not exist; services are %s", m.Service, strings.Join(slices.Sorted(maps.Keys(f.s.Services)), ", "))
+	}
+	if svc.Protocol == "tcp" {
+		return f.fail("mirror.service", "%s has protocol tcp, and what is copied is HTTP", m.Service)
 	}
 	cl, err := f.clusters.Use(f.lease, m.Service, f.failover(svc))
 	if err != nil {

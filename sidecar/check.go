@@ -53,7 +53,12 @@ func Check(s *config.Snapshot) error {
 	if err == nil {
 		out.Release()
 	}
-	if s.Sidecar.App != "" {
+	streams, err := c.opaque(s)
+	errs = append(errs, err)
+	if err == nil {
+		streams.lease.Release()
+	}
+	if s.Sidecar.App != "" && s.Sidecar.AppProtocol != "tcp" {
 		in, _, err := c.inbound(s, memory)
 		errs = append(errs, err)
 		if err == nil {

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -18,6 +19,8 @@ import (
 // maxDestinations bounds how many services one app may reach.
 const maxDestinations = 1024
 
+var errOpaque = errors.New("it is a TCP service: use the port that sidecar.upstreams gives it")
+
 // firstAnswer bounds the wait for discovery when a service is called for the
 // first time.
 const firstAnswer = 5 * time.Second
@@ -27,6 +30,7 @@ const firstAnswer = 5 * time.Second
 type destinations struct {
 	clusters *compose.Clusters
 	services map[string]config.Service // as the snapshot declares them
+	opaque   map[string]bool           // TCP services: not to be reached by HTTP
 	lease    *store.Lease
 
 	mu    sync.Mutex
@@ -119,6 +123,9 @@ func (d *destinations) get(name string) (*destination, error) {
 	defer d.mu.Unlock()
 	if dest, ok := d.known[name]; ok {
 		return dest, nil
+	}
+	if d.opaque[name] || d.services[name].Protocol == "tcp" {
+		return nil, errOpaque
 	}
 	if len(d.known) >= maxDestinations {
 		return nil, errTooMany

@@ -121,11 +121,7 @@ func (i *intentions) decide(x *exchange.Exchange, byDefault bool) ruling {
 	case s.requiresJWT:
 		return ruling{why: "the intentions require a Consul JWT provider, which is not supported"}
 	}
-	for n := range s.list {
-		in := &s.list[n]
-		if !in.names(x.Peer.ID) {
-			continue
-		}
+	if in := s.about(x.Peer.ID); in != nil {
 		if len(in.permissions) == 0 {
 			return ruling{allowed: in.Allow, by: in}
 		}
@@ -143,6 +139,16 @@ func (i *intentions) decide(x *exchange.Exchange, byDefault bool) ruling {
 		return ruling{allowed: true, why: "no intention names it, and Consul's default allows"}
 	}
 	return ruling{why: "no intention names it, and Consul's default denies"}
+}
+
+// about is the first intention that is about a peer, nil when none is.
+func (s *inForce) about(peer string) *intention {
+	for n := range s.list {
+		if s.list[n].names(peer) {
+			return &s.list[n]
+		}
+	}
+	return nil
 }
 
 // names reports whether the intention is about this peer of the own trust

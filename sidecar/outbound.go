@@ -54,7 +54,11 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 	if err != nil {
 		return nil, err
 	}
-	dests := &destinations{clusters: c.clusters, services: s.Services, lease: lease, known: map[string]*destination{}}
+	opaque, err := opaqueServices(s)
+	if err != nil {
+		return nil, err
+	}
+	dests := &destinations{clusters: c.clusters, services: s.Services, opaque: opaque, lease: lease, known: map[string]*destination{}}
 	forward := compose.Forwarding(s.Sidecar.Timeout, s.Sidecar.Retries, s.Deadline)
 	spec.Routes = append(spec.Routes, route.Route{Name: "outbound", Pos: s.Pos("sidecar.outbound"),
 		Listeners: []string{outboundListener}, Filters: chain, Find: dests.find, Forward: forward, TunnelIdle: int64(s.Sidecar.TunnelIdle),
@@ -65,6 +69,9 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 			if _, ok := serviceName(u.Service); !ok {
 				return nil, fmt.Errorf("%s: upstream service %q is no service name", pos, u.Service)
 			}
+		}
+		if opaque[u.Service] {
+			continue // its port speaks no HTTP
 		}
 		if _, err := dests.get(u.Service); err != nil {
 			return nil, fmt.Errorf("%s: %w", pos, err)

@@ -58,6 +58,7 @@ type Sidecar struct {
 	reloader   *compose.Reloader
 	watched    *compose.Watched
 	in, out    pipe.Live
+	opaque     atomic.Pointer[opaque]
 	doors      []*door
 	admin      *compose.Admin
 	registered discovery.Registered
@@ -162,20 +163,32 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		if err := exchangeIsServed(s); err != nil {
 			return err
 		}
-		out, err := comp.outbound(s, c.memory)
+		if (s.Sidecar.AppProtocol == "tcp") != (c.cfg.AppProtocol == "tcp") {
+			return fmt.Errorf("%s: sidecar.app_protocol cannot change between tcp and HTTP while running", s.Pos("sidecar.app_protocol"))
+		}
+		streams, err := comp.opaque(s)
 		if err != nil {
 			return err
 		}
-		if c.cfg.App != "" {
+		out, err := comp.outbound(s, c.memory)
+		if err != nil {
+			streams.lease.Release()
+			return err
+		}
+		if c.cfg.App != "" && streams.app == nil {
 			in, verifier, err := comp.inbound(s, c.memory)
 			if err != nil {
 				out.Release()
+				streams.lease.Release()
 				return err
 			}
 			c.verifier.Store(verifier)
 			c.in.Swap(in)
 		}
 		c.out.Swap(out)
+		if old := c.opaque.Swap(streams); old != nil {
+			old.lease.Release() // streams that run keep their connections
+		}
 		return nil
 	}}
 	c.watched = &compose.Watched{Discovery: c.discovery, Identity: c.identity, Reloader: c.reloader,
@@ -186,7 +199,11 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 // listen opens the mesh listener (when there is an app to call), the outbound
 // listener and the upstreams' loopback ports.
 func (c *Sidecar) listen(ctx context.Context) error {
-	if c.cfg.App != "" {
+	if c.cfg.App != "" && c.cfg.AppProtocol == "tcp" {
+		if err := c.openOpaque(meshListener, c.cfg.Service, c.cfg.Mesh, true); err != nil {
+			return err
+		}
+	} else if c.cfg.App != "" {
 		cfg := compose.Server(meshListener, c.cfg.Limits)
 		cfg.TLS = mtls.ServerConfig(c.identity.Source, nil, c.identity.Server(c.cfg.AllowTLS12))
 		cfg.H2, cfg.PeerID = true, mtls.PeerOf
@@ -208,6 +225,15 @@ func (c *Sidecar) listen(ctx context.Context) error {
 		}
 	}
 	for i, u := range c.cfg.Upstreams {
+		if c.opaque.Load().services[u.Service] != nil {
+			if err := onLoopback(u.Bind); err != nil {
+				return fmt.Errorf("sidecar: %s: %w", upstreamListener(i), err)
+			}
+			if err := c.openOpaque(upstreamListener(i), u.Service, u.Bind, false); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := plain(upstreamListener(i), u.Bind); err != nil {
 			return err
 		}
@@ -327,6 +353,9 @@ func (c *Sidecar) release(ctx context.Context) int {
 	}
 	c.in.Swap(nil)
 	c.out.Swap(nil)
+	if old := c.opaque.Load(); old != nil {
+		old.lease.Release()
+	}
 	if c.admin != nil {
 		c.admin.Close()
 	}

@@ -12,6 +12,9 @@ func (c *Sidecar) sources() admin.Sources {
 			return map[string]any{"inbound": compose.Routes(c.in.Acquire()), "outbound": compose.Routes(c.out.Acquire())}
 		},
 		Explain: func(r admin.ExplainRequest) (any, error) {
+			if e, ok := c.explainOpaque(r.Listener, r.Peer); ok {
+				return e, nil
+			}
 			if r.Peer != "" { // who proves an identity calls the app
 				return compose.Explain(c.in.Acquire(), compose.Entrance{Listener: meshListener, Path: compose.PathMode(c.cfg.Path), TLS: true}, r)
 			}

@@ -38,7 +38,8 @@ type Metrics struct {
 	faulted  bound[faultKey, prometheus.Counter]
 	outcomes bound[string, prometheus.Counter]
 
-	reload reloads
+	streams streams
+	reload  reloads
 }
 
 // serverKey holds numbers where it can: it is looked up once per exchange, and
@@ -122,6 +123,8 @@ func NewMetrics() *Metrics {
 		}),
 	}
 	m.bind()
+	m.streams = newStreams()
+	m.registry.MustRegister(m.streams.duration, m.streams.connect)
 	m.registry.MustRegister(m.requests, m.inSize, m.outSize, m.upstream, m.active, m.faults, m.retries, m.cache,
 		m.removed, m.panics, m.aborts, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

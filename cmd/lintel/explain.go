@@ -212,6 +212,8 @@ func writeExplanation(w io.Writer, e route.Explanation) error {
 			query = "?" + e.Query
 		}
 		fmt.Fprintf(&b, "  service  %s, as %s%s, Host %s\n", e.Service, e.Forward, query, e.ForwardHost)
+	case "tcp":
+		fmt.Fprintf(&b, "  tcp      an opaque stream to %s\n", e.Service)
 	case "redirect":
 		fmt.Fprintf(&b, "  redirect %d to %s\n", e.Status, e.Location)
 	case "respond", "answered":

@@ -20,6 +20,7 @@ import (
 	"lintel.dev/lintel/proxy/pipe"
 	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/proxy/store"
+	"lintel.dev/lintel/proxy/tcp"
 	"lintel.dev/lintel/tracing"
 )
 
@@ -74,6 +75,7 @@ type Watched struct {
 	Metrics   *tracing.Metrics
 
 	mu    sync.Mutex
+	tcp   []*tcp.Server
 	pipes map[string]*pipe.Pipe // by listener
 	edges []*Edge
 	open  atomic.Bool
@@ -170,7 +172,7 @@ func (w *Watched) Connections() any {
 	for _, s := range w.Clusters.Status() {
 		services = append(services, service{s.Service, s.Connections, s.InFlight})
 	}
-	return map[string]any{"listeners": listeners, "services": services}
+	return w.withStreams(map[string]any{"listeners": listeners, "services": services})
 }
 
 // Config is the snapshot in force, redacted, and by what to tell whether another
@@ -211,6 +213,9 @@ func (w *Watched) Gauges() error {
 		return err
 	}
 	if err := errors.Join(sharedCaches(w.Stores, w.Metrics), w.resilience()); err != nil {
+		return err
+	}
+	if err := w.streamGauges(); err != nil {
 		return err
 	}
 	return w.Metrics.Watch(tracing.Gauges{

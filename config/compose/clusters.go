@@ -12,6 +12,7 @@ import (
 	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/store"
+	"lintel.dev/lintel/proxy/tcp"
 )
 
 // Feed starts to tell a cluster its endpoints and returns how to stop.
@@ -80,10 +81,14 @@ func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster,
 	if err != nil {
 		return nil, err
 	}
+	transport := NewTransport(t)
+	if svc.Protocol == "tcp" {
+		transport = tcp.NewDialer(t)
+	}
 	var stop func()
 	var cl *cluster.Cluster
 	cfg := cluster.Config{
-		Service: name, Tier: tier, Protocol: svc.Protocol, Transport: NewTransport(t),
+		Service: name, Tier: tier, Protocol: svc.Protocol, Transport: transport,
 		Breaker: cluster.BreakerConfig(svc.Breaker), Failover: further,
 		Stop: func() {
 			if stop != nil {

@@ -16,7 +16,7 @@ import (
 type Config struct {
 	Service   string
 	Tier      string // what tells it from other clusters of the service: its place in the order of failover
-	Protocol  string // "auto", "http1", "h2"
+	Protocol  string // "auto", "http1", "h2", or "tcp": see Connect
 	Balance   string // "round_robin", "least_request", "peak_ewma", "consistent_hash"
 	Transport exchange.Transport
 	Breaker   BreakerConfig

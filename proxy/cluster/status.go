@@ -5,6 +5,7 @@ import "time"
 // Status is a cluster as the admin API shows it.
 type Status struct {
 	Service     string           `json:"service"`
+	Protocol    string           `json:"protocol,omitempty"` // "tcp" for opaque streams
 	Breaker     string           `json:"breaker"`
 	Connections int              `json:"connections"`
 	InFlight    int64            `json:"in_flight"`
@@ -40,6 +41,9 @@ var States = []string{"healthy", "warming", "spare", "unhealthy", "ejected"}
 func (c *Cluster) Status() Status {
 	s := Status{Service: c.cfg.Service, Name: c.cfg.Tier, Breaker: c.breaker.state(), Ejections: c.ejections.Load(),
 		Connections: c.cfg.Transport.Open(), InFlight: c.inHand.Load(), Endpoints: []EndpointStatus{}, Resilience: c.resilience()}
+	if c.cfg.Protocol == "tcp" {
+		s.Protocol = "tcp"
+	}
 	c.mu.Lock()
 	l, now := c.lineup.Load(), time.Now()
 	shares := make(map[*vitals]float64, len(l.members))

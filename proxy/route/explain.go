@@ -22,7 +22,7 @@ type Explanation struct {
 	Params      []ParamLine  `json:"params,omitempty"`
 	Removed     int          `json:"removed_headers"` // reserved headers the firewall took off
 	Filters     []FilterLine `json:"filters"`
-	Action      string       `json:"action"`           // service, redirect, respond, answered, refused
+	Action      string       `json:"action"`           // service, redirect, respond, answered, refused; tcp of an opaque stream
 	Status      int          `json:"status,omitempty"` // of an answer made here
 	Code        string       `json:"code,omitempty"`   // of a refusal
 	Problem     string       `json:"problem,omitempty"`

@@ -25,6 +25,7 @@ var rooms = map[string][]string{
 	"proxy/route":                  {"proxy/exchange", "proxy/filter", "proxy/cluster"},
 	"proxy/pipe":                   {"proxy/exchange", "proxy/filter", "proxy/route", "proxy/cluster"},
 	"proxy/nethttp":                {"proxy/exchange"},
+	"proxy/tcp":                    {"proxy/exchange"},
 	"proxy/http1":                  {"proxy/exchange", "proxy/http1/loop", "proxy/http1/mux"},
 	"proxy/http1/loop":             {},
 	"proxy/http1/smuggling":        {}, // test data
