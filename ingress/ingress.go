@@ -36,6 +36,7 @@ type Options struct {
 
 	Listen     listen.Opener   // how listeners open; nil: listen.Open
 	HandedOver <-chan struct{} // a new process has our listeners; may be nil
+	Draining   func()          // called when a drain begins; may be nil
 }
 
 // Ingress is a running gateway.
@@ -317,6 +318,9 @@ func (g *Ingress) Run(ctx context.Context) error {
 func (g *Ingress) shutdown(handedOver bool) error {
 	s := g.reloader.Current().Shutdown
 	g.admin.Draining()
+	if g.opts.Draining != nil {
+		g.opts.Draining()
+	}
 	if handedOver {
 		g.log.Info("ingress: a new process has taken over, draining", "drain", s.Drain)
 		g.admin.Close() // who asks is to be answered by the new one

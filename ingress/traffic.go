@@ -76,10 +76,6 @@ func (f *forwarding) service(key, name string, tags []string, meta map[string]st
 	if svc.Protocol == "tcp" {
 		return nil, false, f.fail(key, "%s has protocol tcp, and a route carries HTTP: only a sidecar's upstreams carry opaque streams", name)
 	}
-	if svc.Mesh && f.cfg.Authorization == "" && !compose.Authenticates(f.chain) {
-		return nil, false, f.fail(key, "%s is a mesh service and no filter consumes the client's Authorization header: "+
-			"say authorization: forward or authorization: drop", name)
-	}
 	part := name + subset(tags, meta)
 	if part != name {
 		if len(svc.Static) > 0 || svc.DNS != "" {
@@ -104,6 +100,10 @@ func (f *forwarding) service(key, name string, tags []string, meta map[string]st
 	cl, err := f.clusters.Use(f.lease, part, f.failover(svc))
 	if err != nil {
 		return nil, false, compose.ServiceError(f.s, name, err)
+	}
+	if svc.Mesh && f.cfg.Authorization == "" && !compose.Authenticates(f.chain) {
+		return nil, false, f.fail(key, "%s is a mesh service and no filter consumes the client's Authorization header: "+
+			"say authorization: forward or authorization: drop", name)
 	}
 	return cl, svc.Mesh, nil
 }

@@ -72,6 +72,9 @@ func variable(service string) string {
 func (c *Sidecar) shutdown(why cause) error {
 	s := c.reloader.Current().Shutdown
 	c.admin.Draining()
+	if c.opts.Draining != nil {
+		c.opts.Draining()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.Delay+s.Drain)
 	defer cancel()
 	switch why {

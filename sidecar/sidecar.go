@@ -41,6 +41,7 @@ type Options struct {
 	Signals    <-chan os.Signal // passed on to App; may be nil
 	Listen     listen.Opener    // how listeners open; nil: listen.Open
 	HandedOver <-chan struct{}  // a new process has our listeners and place in the catalog; may be nil
+	Draining   func()           // called when a drain begins; may be nil
 }
 
 // Sidecar is a running sidecar.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -30,6 +31,9 @@ var forApp = []os.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, sysca
 type handover struct {
 	sockets *tableflip.Upgrader
 	asked   chan os.Signal
+	over    chan struct{} // a new process is ready
+	ending  chan struct{} // this one drains
+	once    sync.Once
 }
 
 func newHandover(pidFile string, log *slog.Logger) (*handover, error) {
@@ -37,13 +41,21 @@ func newHandover(pidFile string, log *slog.Logger) (*handover, error) {
 	if err != nil {
 		return nil, fmt.Errorf("taking over from the process before: %w", err)
 	}
-	h := &handover{sockets: u, asked: make(chan os.Signal, 1)}
+	h := &handover{sockets: u, asked: make(chan os.Signal, 1), over: make(chan struct{}), ending: make(chan struct{})}
+	go func() {
+		<-u.Exit() // also when it was stopped
+		select {
+		case <-h.ending:
+		default:
+			close(h.over)
+		}
+	}()
 	signal.Notify(h.asked, syscall.SIGUSR2)
 	go func() {
 		for range h.asked {
 			select {
 			case <-u.Exit():
-				log.Info("handover: a new process has taken over already")
+				log.Info("handover: this process is on its way out already")
 				continue
 			default:
 			}
@@ -69,7 +81,7 @@ func (h *handover) done() <-chan struct{} {
 	if h == nil {
 		return nil
 	}
-	return h.sockets.Exit()
+	return h.over
 }
 
 // ready has the old process, if there is one, drain and end.
@@ -80,9 +92,14 @@ func (h *handover) ready() error {
 	return h.sockets.Ready()
 }
 
+// stop closes the sockets kept for a new process: a listener that is closed would
+// still be connected to through them.
 func (h *handover) stop() {
 	if h != nil {
-		signal.Stop(h.asked)
-		h.sockets.Stop()
+		h.once.Do(func() {
+			close(h.ending)
+			h.sockets.Stop()
+			<-h.sockets.Exit()
+		})
 	}
 }

@@ -100,7 +100,8 @@ func newIngress() *cobra.Command {
 				return err
 			}
 			g, err := ingress.Start(p.ctx, ingress.Options{Snapshot: s, Path: file, Version: version(),
-				Out: c.OutOrStdout(), Log: p.log, Reload: p.reload, Listen: p.handover.opener(), HandedOver: p.handover.done()})
+				Out: c.OutOrStdout(), Log: p.log, Reload: p.reload, Listen: p.handover.opener(),
+				HandedOver: p.handover.done(), Draining: p.handover.stop})
 			if err != nil {
 				return starting(p.ctx, err)
 			}
@@ -147,7 +148,7 @@ func newSidecar() *cobra.Command {
 				return err
 			}
 			o := sidecar.Options{Snapshot: s, Path: file, Version: version(), Out: c.OutOrStdout(), Log: p.log, Reload: p.reload,
-				Signals: p.signals, Listen: p.handover.opener(), HandedOver: p.handover.done()}
+				Signals: p.signals, Listen: p.handover.opener(), HandedOver: p.handover.done(), Draining: p.handover.stop}
 			if len(program) > 0 {
 				o.App = &child.Command{Args: program, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 			}

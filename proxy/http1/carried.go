@@ -63,6 +63,8 @@ func (c *conn) carry() bool {
 	c.session.Store(m)
 	if c.s.draining.Load() { // whoever drains may have come too early to see it
 		m.Drain()
+	} else if c.s.leaving.Load() {
+		m.AskToLeave()
 	}
 	return false
 }

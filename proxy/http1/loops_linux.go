@@ -61,7 +61,7 @@ func (s *server) serveLoops(l net.Listener) (err error, served bool) {
 		return nil, false
 	}
 	s.mu.Lock()
-	if s.draining.Load() {
+	if s.closing {
 		s.mu.Unlock()
 		releaseLoops()
 		return nil, true

@@ -24,6 +24,10 @@ const (
 	defaultWriteTimeout  = 60 * time.Second
 )
 
+// hearing is how long those whose connections carry others have to hear that they
+// are to go.
+const hearing = 200 * time.Millisecond
+
 // cutGrace is how long Shutdown waits for exchanges it has cut to be finished.
 const cutGrace = 2 * time.Second
 
@@ -55,6 +59,7 @@ type server struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
+	closing   bool // they are
 	all       map[*conn]struct{}
 	onLoops   int // listeners served by event loops
 	sweeping  bool
@@ -103,7 +108,7 @@ func setDefault[T int | int64 | uint32 | time.Duration](v *T, d T) {
 // Serve implements exchange.Server.
 func (s *server) Serve(l net.Listener) error {
 	s.mu.Lock()
-	if s.draining.Load() {
+	if s.closing {
 		s.mu.Unlock()
 		_ = l.Close()
 		return nil
@@ -166,15 +171,27 @@ func (s *server) snapshot() []*conn {
 }
 
 // Leaving implements exchange.Server.
-func (s *server) Leaving() { s.leaving.Store(true) }
+func (s *server) Leaving() {
+	s.leaving.Store(true)
+	for _, c := range s.snapshot() {
+		if m := c.session.Load(); m != nil {
+			m.AskToLeave()
+		}
+	}
+}
+
+// sharing reports whether some connection carries others.
+func (s *server) sharing() bool {
+	return slices.ContainsFunc(s.snapshot(), func(c *conn) bool { return c.session.Load() != nil })
+}
 
 // Shutdown implements exchange.Server. Answers written meanwhile say
 // Connection: close; idle connections are closed; tunnels are waited for like
 // exchanges, which they are.
 func (s *server) Shutdown(ctx context.Context) (int, error) {
+	s.Leaving()
 	s.mu.Lock()
-	s.leaving.Store(true)
-	s.draining.Store(true)
+	s.closing = true
 	listeners := slices.Collect(maps.Keys(s.listeners))
 	s.mu.Unlock()
 	// Not under the lock: closing waits for an accept in progress, which may be
@@ -185,6 +202,17 @@ func (s *server) Shutdown(ctx context.Context) (int, error) {
 			err = errors.Join(err, fmt.Errorf("http1: listener %q: %w", s.cfg.Name, e))
 		}
 	}
+	if s.sharing() {
+		// A stream that is refused may have brought part of a body that nobody can
+		// send again. So none is until its opener has heard that it is to go.
+		select {
+		case <-time.After(hearing):
+		case <-ctx.Done():
+		}
+	}
+	s.mu.Lock()
+	s.draining.Store(true)
+	s.mu.Unlock()
 	for _, c := range s.snapshot() {
 		c.goAway()
 	}

@@ -239,6 +239,24 @@ func TestACacheOutlivesItsRedisUnderLoad(t *testing.T) {
 		}
 		return nil
 	})
+	// Each still gives the other what it has asked for.
+	for i, path := range []string{"/of-one", "/of-two"} {
+		from, to := both[i], both[1-i]
+		stored := func() float64 {
+			return metric(t, from.admin, `lintel_cache_shared_total{name="name:pages",outcome="stored"}`)
+		}
+		before := stored()
+		_, body, _, _ := from.page(client, path)
+		kit.Eventually(t, time.Minute, path+" is in Redis", func() error {
+			if stored() == before {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		if _, got, info, err := to.page(client, path); err != nil || got != body {
+			t.Errorf("%s: %q %s %v, want %q", path, got, info, err, body)
+		}
+	}
 	t.Logf("%d served, the slowest in %v", served.Load(), time.Duration(slowest.Load()))
 	for _, l := range both {
 		for _, outcome := range []string{"hit", "miss", "stored"} {

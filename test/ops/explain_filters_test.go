@@ -30,6 +30,7 @@ routes:
       - cors: {origins: [https://shop.example]}
       - ip_filter: {deny: [10.0.0.0/8]}
       - maintenance: {enabled: false}
+      - fault_injection: {delay: {time: 1ms, share: 0.5}}
       - request_limits: {body: 1MiB, query: 1KiB}
       - jwt: {issuers: [{iss: https://auth.example.com, keys: [{file: KEY}]}], audiences: [shop], anonymous: allow}
       - any_of: [client_cert, api_key]

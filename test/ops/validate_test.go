@@ -89,7 +89,7 @@ func TestValidateSaysWhereAndWhat(t *testing.T) {
 		{"a combination of what says nothing", func() (string, string) { return route("filters: [{any_of: [cache]}]") }, 8, "cache does not say who is calling", good},
 		{"a duration without a unit", func() (string, string) { return route("timeout: 5") }, 8, "expected a duration like 5s, found 5: add a unit", good},
 		{"too many retries", func() (string, string) { return route("retries: {attempts: 99}") }, 8, "expected 0 to 10, found 99", good},
-		{"two actions", func() (string, string) { return route("respond: {body: x}") }, 5, "exactly one of service, redirect and respond must be given, found 2", good},
+		{"two actions", func() (string, string) { return route("respond: {body: x}") }, 5, "route orders: exactly one of service, split, redirect and respond must be given, found 2", good},
 		{"a path without its slash", func() (string, string) { return change("/orders/*", "orders") }, 6, `path "orders" must begin with a slash`, good},
 		{"a star in the middle", func() (string, string) { return change("/orders/*", "/*/orders") }, 6, "* stands only at the end", good},
 		{"an unknown parameter", func() (string, string) { return route("rewrite: {path: \"/{id}\"}") }, 5, "{id} is no parameter of the match", good},

@@ -20,7 +20,8 @@
 //	          0 closed; 1 refused: nothing of what was sent to it since its last
 //	          answer has been, or will be, looked at.
 //	4 GOAWAY  4 bytes, a stream; the header's is 0. From the accepting side only:
-//	          no stream above that one will be looked at. Sent once.
+//	          no stream above that one will be looked at. Sent once, and perhaps
+//	          once before with the highest number: open no more, none is refused yet.
 //
 // The dialling side opens a stream with its first DATA on it. Stream numbers are
 // odd and rise; none is used twice. At the beginning either side may send

@@ -179,7 +179,7 @@ func (s *Session) opened(id uint32) (*Stream, error) {
 // told takes in all other frames.
 func (s *Session) told(h header, v uint32) error {
 	if h.kind == goAwayFrame {
-		if s.accepts() || s.turned {
+		if s.accepts() || s.turned && s.taken != lastStream {
 			return wrong("GOAWAY again, or where it has no streams to refuse")
 		}
 		s.turned, s.taken = true, v

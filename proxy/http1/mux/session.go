@@ -56,6 +56,7 @@ type Session struct {
 	unsaid  int                // of those, the ones the other side has not heard of
 	last    uint32             // the highest stream yet
 	turned  bool               // GOAWAY has come
+	asked   bool               // GOAWAY was sent ahead of Drain
 	taken   uint32             // its stream
 	leaving bool               // no new streams
 	doubted bool               // nor any use of those that are idle
@@ -126,6 +127,18 @@ func (s *Session) drain() {
 		s.word(goAwayFrame, 0, s.last)
 	}
 	s.settle()
+}
+
+// AskToLeave has the other side open no more streams, on the accepting side, while
+// those that it opens before it hears of it are still taken. Drain follows when it
+// has had the time.
+func (s *Session) AskToLeave() {
+	s.loop.Post(func() {
+		if s.accepts() && !s.asked && !s.leaving && s.err == nil && !s.shut {
+			s.asked = true
+			s.word(goAwayFrame, 0, lastStream)
+		}
+	})
 }
 
 // doubt looks whether anything still gets through to the other side, and ends the
