@@ -43,6 +43,7 @@ type Ingress struct {
 	discovery *compose.Discovery
 	identity  *compose.Identity
 	stores    *store.Set
+	held      *store.Lease // what the listeners use, whichever table is in force
 	reloader  *compose.Reloader
 	watched   *compose.Watched
 	live      pipe.Live
@@ -106,6 +107,7 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 		return err
 	}
 	g.stores = store.NewSet()
+	g.held = g.stores.Lease()
 	c := &compiler{registry: registry, stores: g.stores, log: g.log, redis: &compose.Redis{Log: g.log},
 		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed}}
 	if g.identity != nil {
@@ -136,7 +138,7 @@ func (g *Ingress) sources() admin.Sources {
 			return compose.Explain(g.live.Acquire(), in, r)
 		},
 		Caches: compose.Caches(g.stores), Deny: compose.Deny(g.stores),
-		Drain:  g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
+		Drain: g.Drain, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
 }
 
 // awaitDiscovery waits until something is known about every service. When the
@@ -151,11 +153,12 @@ func (g *Ingress) awaitDiscovery(ctx context.Context, wait time.Duration) {
 
 func (g *Ingress) listen(ctx context.Context, s *config.Snapshot) error {
 	plaintext := slices.ContainsFunc(s.Listeners, func(l config.Listener) bool { return l.TLS == nil })
+	redis := g.watched.Redis.For(g.held, s)
 	for _, l := range s.Listeners { // certificates first: any plaintext listener answers any one's challenges
 		e := &edge{name: l.Name}
 		if l.TLS != nil {
 			var err error
-			if e.tls, err = compose.EdgeTLS(l.Name, l.TLS, plaintext, g.log); err != nil {
+			if e.tls, err = compose.EdgeTLS(l.Name, l.TLS, plaintext, redis, g.log); err != nil {
 				return fmt.Errorf("ingress: listener %s: %w", l.Name, err)
 			}
 			g.watched.Edge(e.tls)
@@ -311,6 +314,9 @@ func (g *Ingress) release(ctx context.Context) int {
 		if e.tls != nil {
 			e.tls.Close()
 		}
+	}
+	if g.held != nil {
+		g.held.Release()
 	}
 	if g.watched != nil {
 		g.watched.EndAgain()
