@@ -68,7 +68,8 @@ func TestACMEInstancesShareRedis(t *testing.T) {
 }
 
 // TestACMEWithoutRedisForAWhile: around a renewal it goes on serving, and then
-// recovers, with a Redis that came back empty.
+// recovers, with a Redis that came back empty. One that starts meanwhile opens
+// without it.
 func TestACMEWithoutRedisForAWhile(t *testing.T) {
 	t.Parallel()
 	p := kit.NewPebble(t, 30*time.Second).Start()
@@ -85,7 +86,14 @@ func TestACMEWithoutRedisForAWhile(t *testing.T) {
 	if got, err := shown(e.secure, "one.test", p.Roots()); err != nil || got.SerialNumber.Cmp(first.SerialNumber) != 0 {
 		t.Errorf("without Redis: %v", err)
 	}
+	began := time.Now()
+	late := startACMERedis(t, p, p.CARoot, redis.Addr(), kit.FreeAddr(t), kit.FreeAddr(t), app)
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("a start without Redis took %s", took)
+	}
+	awaitText(t, late.Stderr, "the storage cannot be read")
 	redis.Restart()
+	awaitShown(t, late.secure, "one.test", p.Roots())
 	kit.Eventually(t, 2*time.Minute, "another certificate", func() error {
 		got, err := shown(e.secure, "one.test", p.Roots())
 		if err == nil && got.SerialNumber.Cmp(first.SerialNumber) == 0 {
