@@ -70,7 +70,9 @@ type ACMEEAB struct {
 
 // ACMEStorage is where certificates survive a restart.
 type ACMEStorage struct {
-	Dir string `yaml:"dir" default:"/var/lib/lintel/acme" doc:"Folder; several processes may share it, and then order each certificate once and answer each other's challenges."`
+	Dir   string `yaml:"dir" doc:"Folder; /var/lib/lintel/acme unless redis is given. Several processes may share it, and then order each certificate once and answer each other's challenges."`
+	Redis string `yaml:"redis" doc:"Name of an entry under redis, instead of dir: what a folder shared by several machines would do. Everything is encrypted there with key."`
+	Key   string `yaml:"key" unit:"secret" doc:"Encrypts what is kept in Redis (AES-256-GCM): 32 bytes in hex or base64, as openssl rand -hex 32 makes them; the same at every instance. Needed with redis."`
 }
 
 // Certificate is a certificate chain and its key.

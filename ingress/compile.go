@@ -96,7 +96,7 @@ func check(s *config.Snapshot) []error {
 		if l.TLS == nil {
 			continue
 		}
-		if key, err := compose.CheckEdgeTLS(l.TLS, plaintext); err != nil {
+		if key, err := compose.CheckEdgeTLS(l.TLS, plaintext, s.Redis); err != nil {
 			at := strings.TrimSuffix(fmt.Sprintf("listeners[%d].tls.%s", i, key), ".")
 			errs = append(errs, fmt.Errorf("%s: listener %s: %w", s.Pos(at), l.Name, err))
 		}

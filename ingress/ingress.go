@@ -48,6 +48,7 @@ type Ingress struct {
 	kv        *compose.KV // nil without configuration from Consul
 	identity  *compose.Identity
 	stores    *store.Set
+	held      *store.Lease // what the listeners use, whichever table is in force
 	reloader  *compose.Reloader
 	watched   *compose.Watched
 	live      pipe.Live
@@ -128,6 +129,7 @@ func (g *Ingress) compile(s *config.Snapshot) error {
 		return err
 	}
 	g.stores = store.NewSet()
+	g.held = g.stores.Lease()
 	c := &compiler{registry: registry, stores: g.stores, log: g.log, redis: &compose.Redis{Log: g.log},
 		clusters: &compose.Clusters{ID: g.identity, Feed: g.discovery.Feed, SpareFeed: g.discovery.SpareFeed, Log: g.log, Here: g.discovery.Here}}
 	if g.identity != nil {
@@ -176,11 +178,12 @@ func (g *Ingress) awaitDiscovery(ctx context.Context, wait time.Duration) {
 
 func (g *Ingress) listen(ctx context.Context, s *config.Snapshot) error {
 	plaintext := slices.ContainsFunc(s.Listeners, func(l config.Listener) bool { return l.TLS == nil })
+	redis := g.watched.Redis.For(g.held, s)
 	for _, l := range s.Listeners { // certificates first: any plaintext listener answers any one's challenges
 		e := &edge{name: l.Name}
 		if l.TLS != nil {
 			var err error
-			if e.tls, err = compose.EdgeTLS(l.Name, l.TLS, plaintext, g.log); err != nil {
+			if e.tls, err = compose.EdgeTLS(l.Name, l.TLS, plaintext, redis, g.log); err != nil {
 				return fmt.Errorf("ingress: listener %s: %w", l.Name, err)
 			}
 			g.watched.Edge(e.tls)
@@ -355,6 +358,9 @@ func (g *Ingress) release(ctx context.Context) int {
 		if e.tls != nil {
 			e.tls.Close()
 		}
+	}
+	if g.held != nil {
+		g.held.Release()
 	}
 	if g.watched != nil {
 		g.watched.EndAgain()

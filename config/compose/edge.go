@@ -1,9 +1,12 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +20,7 @@ import (
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/listen"
 	"lintel.dev/lintel/proxy/listen/acme"
+	"lintel.dev/lintel/proxy/store"
 )
 
 // Edge is the TLS of one edge listener.
@@ -33,8 +37,9 @@ type Edge struct {
 const toldEvery = time.Minute
 
 // EdgeTLS opens the certificates of an edge listener; plaintext says whether
-// there is a listener for HTTP-01 challenges. Close it after use.
-func EdgeTLS(name string, c *config.ListenerTLS, plaintext bool, log *slog.Logger) (*Edge, error) {
+// there is a listener for HTTP-01 challenges, and redis leases a connection for
+// as long as the Edge is used. Close it after use.
+func EdgeTLS(name string, c *config.ListenerTLS, plaintext bool, redis func(string) (*store.Redis, error), log *slog.Logger) (*Edge, error) {
 	pairs := make([]listen.Pair, len(c.Certificates))
 	for i, p := range c.Certificates {
 		pairs[i] = listen.Pair{Cert: p.Cert, Key: p.Key}
@@ -46,7 +51,7 @@ func EdgeTLS(name string, c *config.ListenerTLS, plaintext bool, log *slog.Logge
 	e := &Edge{Listener: name, Certs: certs, log: log}
 	o := listen.Options{MinVersion: c.MinVersion, StrictSNI: c.StrictSNI, ClientCA: c.ClientCA, ClientAuth: c.ClientAuth}
 	if c.ACME != nil {
-		if e.acme, err = openACME(c.ACME, plaintext, certs, log); err != nil {
+		if e.acme, err = openACME(c.ACME, plaintext, certs, redis, log); err != nil {
 			return nil, err
 		}
 		o.Challenge, o.Missing = e.acme.Certificate, e.missing
@@ -58,9 +63,19 @@ func EdgeTLS(name string, c *config.ListenerTLS, plaintext bool, log *slog.Logge
 	return e, nil
 }
 
-func openACME(c *config.ListenerACME, plaintext bool, certs *listen.Certificates, log *slog.Logger) (*acme.Manager, error) {
+func openACME(c *config.ListenerACME, plaintext bool, certs *listen.Certificates, redis func(string) (*store.Redis, error), log *slog.Logger) (*acme.Manager, error) {
 	cfg := acmeConfig(c, plaintext)
 	cfg.Publish, cfg.Log = certs.Manage, log
+	if c.Storage.Redis != "" {
+		conn, err := redis(c.Storage.Redis)
+		if err != nil {
+			return nil, fmt.Errorf("acme: storage: %w", err)
+		}
+		cfg.Shared = conn.Hash("acme")
+		if cfg.Key, err = storageKey(c.Storage.Key); err != nil {
+			return nil, fmt.Errorf("acme: storage: %w", err)
+		}
+	}
 	if c.CARoot != "" {
 		text, err := os.ReadFile(c.CARoot)
 		if err != nil {
@@ -74,18 +89,53 @@ func openACME(c *config.ListenerACME, plaintext bool, certs *listen.Certificates
 	return acme.New(cfg)
 }
 
+// acmeDir is where certificates are kept when nothing is said.
+const acmeDir = "/var/lib/lintel/acme"
+
+// storageKey reads 32 bytes in hex or base64. Errors do not repeat it.
+func storageKey(text string) ([]byte, error) {
+	text = strings.TrimSpace(text)
+	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawStdEncoding.DecodeString,
+		base64.URLEncoding.DecodeString, base64.RawURLEncoding.DecodeString} {
+		if key, err := decode(text); err == nil && len(key) == acme.KeySize {
+			return key, nil
+		}
+	}
+	return nil, fmt.Errorf("key: expected %d bytes in hex or base64, as openssl rand -hex 32 makes them", acme.KeySize)
+}
+
+func checkStorage(c config.ACMEStorage, redis map[string]config.Redis) (key string, err error) {
+	switch {
+	case c.Redis == "" && c.Key != "":
+		return ".key", errors.New("key encrypts what is kept in Redis: say redis too, or leave it out")
+	case c.Redis == "":
+		return "", nil
+	case c.Dir != "":
+		return ".dir", errors.New("found dir and redis: certificates are kept in one of them")
+	case c.Key == "":
+		return "", errors.New("key is missing: what is kept in Redis is encrypted; make one with openssl rand -hex 32")
+	}
+	if _, err := redisNamed(redis, c.Redis); err != nil {
+		return ".redis", err
+	}
+	if _, err := storageKey(c.Key); err != nil {
+		return ".key", err
+	}
+	return "", nil
+}
+
 func acmeConfig(c *config.ListenerACME, plaintext bool) acme.Config {
 	var eab acme.Binding
 	if c.EAB != nil {
 		eab = acme.Binding{KeyID: c.EAB.KeyID, MACKey: c.EAB.MACKey}
 	}
-	return acme.Config{Binding: eab, Domains: c.Domains, Email: c.Email, CA: c.CA, Dir: c.Storage.Dir,
+	return acme.Config{Binding: eab, Domains: c.Domains, Email: c.Email, CA: c.CA, Dir: cmp.Or(c.Storage.Dir, acmeDir),
 		HTTP01: plaintext && slices.Contains(c.Challenges, "http-01"), TLSALPN: slices.Contains(c.Challenges, "tls-alpn-01")}
 }
 
 // CheckEdgeTLS finds what EdgeTLS would refuse without reading a file; key is
 // where the mistake stands within the section.
-func CheckEdgeTLS(c *config.ListenerTLS, plaintext bool) (key string, err error) {
+func CheckEdgeTLS(c *config.ListenerTLS, plaintext bool, redis map[string]config.Redis) (key string, err error) {
 	switch {
 	case len(c.Certificates) == 0 && c.ACME == nil:
 		return "", errors.New("tls needs certificates, acme or both")
@@ -95,6 +145,9 @@ func CheckEdgeTLS(c *config.ListenerTLS, plaintext bool) (key string, err error)
 		return "acme.agreed", errors.New("agreed must be true: a CA issues only to those who accept its terms of service")
 	case !plaintext && !slices.Contains(c.ACME.Challenges, "tls-alpn-01"):
 		return "acme.challenges", errors.New("http-01 is answered on a plaintext listener, and there is none: add one that is reached as port 80, or allow tls-alpn-01")
+	}
+	if key, err := checkStorage(c.ACME.Storage, redis); err != nil {
+		return "acme.storage" + key, err
 	}
 	return "acme", acme.Check(acmeConfig(c.ACME, plaintext))
 }

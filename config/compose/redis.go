@@ -30,12 +30,9 @@ type Redis struct {
 // For is what filters of a snapshot ask, filter.Env's Redis.
 func (r *Redis) For(lease *store.Lease, s *config.Snapshot) func(name string) (*store.Redis, error) {
 	return func(name string) (*store.Redis, error) {
-		cfg, ok := s.Redis[name]
-		switch {
-		case len(s.Redis) == 0:
-			return nil, fmt.Errorf("there is no section redis: add redis: {%s: {addresses: [host:6379]}}", name)
-		case !ok:
-			return nil, fmt.Errorf("redis %q does not exist; there is %s", name, strings.Join(slices.Sorted(maps.Keys(s.Redis)), ", "))
+		cfg, err := redisNamed(s.Redis, name)
+		if err != nil {
+			return nil, err
 		}
 		print, err := fingerprint(cfg)
 		if err != nil {
@@ -43,6 +40,17 @@ func (r *Redis) For(lease *store.Lease, s *config.Snapshot) func(name string) (*
 		}
 		return store.Use(lease, "redis/"+name, print, func() (*store.Redis, error) { return r.open(name, cfg) })
 	}
+}
+
+func redisNamed(all map[string]config.Redis, name string) (config.Redis, error) {
+	cfg, ok := all[name]
+	switch {
+	case len(all) == 0:
+		return cfg, fmt.Errorf("there is no section redis: add redis: {%s: {addresses: [host:6379]}}", name)
+	case !ok:
+		return cfg, fmt.Errorf("redis %q does not exist; there is %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+	}
+	return cfg, nil
 }
 
 func (r *Redis) open(name string, cfg config.Redis) (*store.Redis, error) {

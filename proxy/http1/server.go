@@ -24,8 +24,8 @@ const (
 	defaultWriteTimeout  = 60 * time.Second
 )
 
-// hearing is how long those whose connections carry others have to hear that they
-// are to go.
+// hearing is how long clients have to hear that they are to go, from an answer or,
+// where their connections carry others, a word on these.
 const hearing = 200 * time.Millisecond
 
 // cutGrace is how long Shutdown waits for exchanges it has cut to be finished.
@@ -180,11 +180,6 @@ func (s *server) Leaving() {
 	}
 }
 
-// sharing reports whether some connection carries others.
-func (s *server) sharing() bool {
-	return slices.ContainsFunc(s.snapshot(), func(c *conn) bool { return c.session.Load() != nil })
-}
-
 // Shutdown implements exchange.Server. Answers written meanwhile say
 // Connection: close; idle connections are closed; tunnels are waited for like
 // exchanges, which they are.
@@ -202,9 +197,10 @@ func (s *server) Shutdown(ctx context.Context) (int, error) {
 			err = errors.Join(err, fmt.Errorf("http1: listener %q: %w", s.cfg.Name, e))
 		}
 	}
-	if s.sharing() {
-		// A stream that is refused may have brought part of a body that nobody can
-		// send again. So none is until its opener has heard that it is to go.
+	if s.conns.Load() > 0 {
+		// A request may be on its way on a connection that is closed for being idle, or
+		// on a stream that is refused, with a body that nobody can send again. So none
+		// is until whoever sends one now and then has heard that it is to go.
 		select {
 		case <-time.After(hearing):
 		case <-ctx.Done():

@@ -4,11 +4,13 @@ package examples_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/ingress"
 	"lintel.dev/lintel/sidecar"
+	"lintel.dev/lintel/test/kit"
 )
 
 func TestEveryExampleIsValid(t *testing.T) {
@@ -22,6 +24,7 @@ func TestEveryExampleIsValid(t *testing.T) {
 	t.Setenv("DENY_FILE", emptyFile(t))
 	t.Setenv("PARTNER_ISSUER_KEY", key)
 	t.Setenv("JWT_SECRET", "a secret of at least thirty-two bytes")
+	t.Setenv("ACME_KEY_FILE", kit.File(t, "acme.key", strings.Repeat("0f", 32)))
 	t.Setenv("OPENAPI_FILE", example("openapi/shop.yaml"))
 	t.Setenv("MAINTENANCE_KEY", "a key of at least sixteen bytes")
 	for _, file := range files {

@@ -62,6 +62,18 @@ func TestValidateSaysWhereAndWhat(t *testing.T) {
 		{"ACME in the clear", func() (string, string) {
 			return listener("tls: {acme: {domains: a.test, agreed: true, ca: \"http://ca.test/dir\"}}")
 		}, 3, "expected the https URL of an ACME directory", good},
+		{"ACME in an unknown Redis", func() (string, string) {
+			return listener("tls: {acme: {domains: a.test, agreed: true, storage: {redis: default, key: " + strings.Repeat("0f", 32) + "}}}")
+		}, 3, "there is no section redis", good},
+		{"ACME in Redis in the clear", func() (string, string) {
+			return listener("tls: {acme: {domains: a.test, agreed: true, storage: {redis: default}}}")
+		}, 3, "key is missing", good},
+		{"ACME in two places", func() (string, string) {
+			return listener("tls: {acme: {domains: a.test, agreed: true, storage: {redis: default, dir: /a, key: k}}}")
+		}, 3, "found dir and redis", good},
+		{"an ACME key without Redis", func() (string, string) {
+			return listener("tls: {acme: {domains: a.test, agreed: true, storage: {key: k}}}")
+		}, 3, "say redis too", good},
 		{"two listeners of one name", func() (string, string) {
 			return change(`"127.0.0.1:8080"}`, "\"127.0.0.1:8080\"}\n  - {name: edge, address: \"127.0.0.1:8081\"}")
 		}, 4, "listener edge is defined twice", good},

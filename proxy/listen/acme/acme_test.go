@@ -91,7 +91,7 @@ func (f *fakeCA) Issue(_ context.Context, csr *x509.CertificateRequest) (*certma
 }
 
 // manage runs a manager on a fake CA until stop is called.
-func manage(t *testing.T, c Config, ca *fakeCA) (m *Manager, stop func()) {
+func manage(t *testing.T, c Config, ca *fakeCA, change ...func(*Manager)) (m *Manager, stop func()) {
 	t.Helper()
 	if ca.key == nil {
 		var err error
@@ -104,6 +104,9 @@ func manage(t *testing.T, c Config, ca *fakeCA) (m *Manager, stop func()) {
 		t.Fatal(err)
 	}
 	m.magic.Issuers = []certmagic.Issuer{ca}
+	for _, f := range change {
+		f(m)
+	}
 	for _, d := range m.domains {
 		d.asked = time.Now() // the fake one has no opinion
 	}
@@ -256,7 +259,7 @@ func TestBrokenFilesAreReplaced(t *testing.T) {
 	m, stop := manage(t, c, ca)
 	until(t, "the certificate", func() bool { return s.serial("one.test") == 1 })
 	stop()
-	file := m.storage.Filename(certmagic.StorageKeys.SiteCert(ca.IssuerKey(), "one.test"))
+	file := m.storage.(*storage).Filename(certmagic.StorageKeys.SiteCert(ca.IssuerKey(), "one.test"))
 	if err := os.WriteFile(file, []byte("half a certif"), 0o600); err != nil {
 		t.Fatal(err)
 	}

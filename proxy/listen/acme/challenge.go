@@ -23,7 +23,7 @@ const HTTPPrefix = "/.well-known/acme-challenge/"
 // pending are the challenges that wait to be validated. They are in the
 // directory too: the CA may ask another process than the one that ordered.
 type pending struct {
-	storage *storage
+	storage certmagic.Storage
 	issuer  string
 	names   []string // what may be asked for at all
 

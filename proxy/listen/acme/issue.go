@@ -24,12 +24,12 @@ import (
 // listeners.
 type issuer struct {
 	cfg     *Config
-	storage *storage
+	storage certmagic.Storage
 	http    *http.Client
 	solvers map[string]acmez.Solver
 }
 
-func newIssuer(cfg *Config, s *storage, p *pending) *issuer {
+func newIssuer(cfg *Config, s certmagic.Storage, p *pending) *issuer {
 	i := &issuer{cfg: cfg, storage: s, solvers: map[string]acmez.Solver{}}
 	i.http = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true, IdleConnTimeout: 30 * time.Second,

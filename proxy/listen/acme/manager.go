@@ -27,6 +27,8 @@ type Config struct {
 	HTTP01  bool           // answer on port 80, through Answer
 	TLSALPN bool           // answer on port 443, through Certificate
 	Dir     string         // accounts, certificates and keys; may be shared by several processes
+	Shared  KV             // where they are instead of Dir
+	Key     []byte         // encrypts what is in Shared: KeySize bytes
 	Publish func([]*tls.Certificate)
 	Log     *slog.Logger
 
@@ -58,7 +60,7 @@ var production = times{poll: 5 * time.Second, retry: 2 * time.Second, refused: t
 type Manager struct {
 	cfg     Config
 	log     *slog.Logger
-	storage *storage
+	storage certmagic.Storage
 	magic   *certmagic.Config
 	cache   *certmagic.Cache
 	issuer  *issuer
@@ -76,8 +78,8 @@ type Status struct {
 	Next     time.Time // of the next attempt, when the last one failed
 }
 
-// New reads what the directory has and publishes it. It does not use the
-// network. Close the Manager after use.
+// New reads what the storage has and publishes it. It does not ask the CA, and
+// waits two seconds at most for a store that is shared. Close the Manager after use.
 func New(cfg Config) (*Manager, error) {
 	if cfg.times == (times{}) {
 		cfg.times = production
@@ -88,7 +90,7 @@ func New(cfg Config) (*Manager, error) {
 	if err := Check(cfg); err != nil {
 		return nil, err
 	}
-	store, err := openStorage(cfg.Dir)
+	store, err := open(&cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -104,12 +106,26 @@ func New(cfg Config) (*Manager, error) {
 		d := &domain{name: strings.ToLower(name)}
 		m.domains = append(m.domains, d)
 		m.pending.names = append(m.pending.names, d.name)
-		if _, err := m.load(context.Background(), d); err != nil {
+		if _, err := m.load(context.Background(), d); errors.Is(err, errBroken) {
 			m.log.Warn("acme: a stored certificate cannot be used; a new one is obtained", "domain", d.name, "error", err)
+		} else if err != nil {
+			m.log.Error("acme: the storage cannot be read; its certificate is taken as soon as it can", "domain", d.name, "error", err)
 		}
 	}
 	m.publish()
 	return m, nil
+}
+
+// open opens the storage: one that is shared is waited for, but not for long.
+func open(cfg *Config) (certmagic.Storage, error) {
+	if cfg.Shared == nil {
+		return openStorage(cfg.Dir)
+	}
+	s, err := newShared(cfg.Shared, cfg.Key, cfg.Log)
+	if err == nil {
+		s.await(context.Background(), 2*time.Second)
+	}
+	return s, err
 }
 
 // Check finds what New would refuse, without touching the directory.
@@ -141,7 +157,7 @@ func Check(cfg Config) error {
 	if !cfg.HTTP01 && !cfg.TLSALPN {
 		return errors.New("acme: no challenge: allow tls-alpn-01, http-01 or both")
 	}
-	if cfg.Dir == "" {
+	if cfg.Dir == "" && cfg.Shared == nil {
 		return errors.New("acme: no directory to keep certificates and keys in")
 	}
 	return nil
@@ -164,7 +180,7 @@ func (m *Manager) Close() {
 
 // Certificate is the certificate that answers a TLS-ALPN-01 challenge for a
 // server name that is being validated, by this process or another that shares
-// the directory; else nil.
+// the storage; else nil.
 func (m *Manager) Certificate(serverName string) *tls.Certificate {
 	if !m.cfg.TLSALPN {
 		return nil
@@ -181,7 +197,7 @@ func (m *Manager) Certificate(serverName string) *tls.Certificate {
 
 // Answer is what is to be said to a GET of path at host by whoever validates an
 // HTTP-01 challenge; ok is false when no such challenge is pending. It may read
-// a file.
+// the storage.
 func (m *Manager) Answer(host, path string) (body string, ok bool) {
 	if !m.cfg.HTTP01 {
 		return "", false

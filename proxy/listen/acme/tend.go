@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -45,7 +46,7 @@ func (m *Manager) tend(ctx context.Context, d *domain) {
 
 // step takes what another process has obtained, or obtains it, when it is time.
 func (m *Manager) step(ctx context.Context, d *domain) {
-	m.reload(ctx, d)
+	_ = m.reload(ctx, d) // logged; obtain says it again when it matters
 	if d.cert != nil {
 		m.ask(ctx, d)
 	}
@@ -67,25 +68,32 @@ func (m *Manager) step(ctx context.Context, d *domain) {
 }
 
 // obtain gets a certificate that is better than the one at hand. Others that
-// share the directory are kept out meanwhile, and what they have obtained before
+// share the storage are kept out meanwhile, and what they have obtained before
 // is taken.
 func (m *Manager) obtain(ctx context.Context, d *domain) error {
 	lock := "tend_" + d.name
 	if err := m.storage.Lock(ctx, lock); err != nil {
-		return err
+		return unread{err}
 	}
 	defer func() { _ = m.storage.Unlock(ctx, lock) }()
 	had := d.cert
-	if m.reload(ctx, d); d.cert != had && !due(d, time.Now()) {
+	err := m.reload(ctx, d)
+	bad := errors.Is(err, errBroken)
+	switch {
+	case d.cert != had && !due(d, time.Now()):
 		return nil
+	case bad:
+		// It was read and is no use, and nobody is writing it: the lock is ours.
+		err = m.storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(m.issuer.IssuerKey(), d.name))
 	}
-	var err error
-	if d.cert == nil {
-		// What is there cannot be used, or this would not be asked for.
-		_ = m.storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(m.issuer.IssuerKey(), d.name))
-		err = m.magic.ObtainCertAsync(ctx, d.name)
+	if err != nil {
+		// What could not be read may be good: it is neither deleted nor replaced.
+		return unread{err}
+	}
+	if d.cert == nil || bad {
+		err = m.magic.ObtainCertSync(ctx, d.name)
 	} else {
-		err = m.magic.RenewCertAsync(ctx, d.name, true)
+		err = m.magic.RenewCertSync(ctx, d.name, true) // obtains, when the storage has lost it
 	}
 	if err != nil {
 		return err
@@ -100,20 +108,31 @@ func (m *Manager) obtain(ctx context.Context, d *domain) error {
 	return nil
 }
 
+// errBroken is a certificate or key that was read and is of no use.
+var errBroken = errors.New("acme: the stored certificate is broken")
+
+// unread is a failure of the storage before the CA was asked for anything.
+type unread struct{ error }
+
+// Unwrap returns what the storage said.
+func (u unread) Unwrap() error { return u.error }
+
 // reload takes what the storage has, if that is new and good.
-func (m *Manager) reload(ctx context.Context, d *domain) {
+func (m *Manager) reload(ctx context.Context, d *domain) error {
 	changed, err := m.load(ctx, d)
 	switch {
 	case err != nil:
-		// Its two files may have been caught between their two writes.
+		// Its parts may have been caught between their two writes.
 		m.log.Debug("acme: stored certificate not taken", "domain", d.name, "error", err)
 	case changed:
-		m.log.Info("acme: certificate taken from the directory", "domain", d.name, "until", d.cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
+		m.log.Info("acme: certificate taken from the storage", "domain", d.name, "until", d.cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
 		m.publish()
 	}
+	return err
 }
 
-// load reads the certificate if it is another than before.
+// load reads the certificate if it is another than before. The error is
+// errBroken when it could be read and cannot be used.
 func (m *Manager) load(ctx context.Context, d *domain) (changed bool, err error) {
 	keys, issuer := certmagic.StorageKeys, m.issuer.IssuerKey()
 	info, err := m.storage.Stat(ctx, keys.SiteCert(issuer, d.name))
@@ -128,19 +147,23 @@ func (m *Manager) load(ctx context.Context, d *domain) (changed bool, err error)
 		return false, err
 	}
 	key, err := m.storage.Load(ctx, keys.SitePrivateKey(issuer, d.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("%w: %w", errBroken, err)
+	}
 	if err != nil {
 		return false, err
 	}
 	cert, err := tls.X509KeyPair(chain, key)
-	if err != nil {
-		return false, err
+	if err == nil {
+		err = cert.Leaf.VerifyHostname(d.name)
 	}
-	if err := cert.Leaf.VerifyHostname(d.name); err != nil {
-		return false, err
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errBroken, err)
 	}
 	d.modified, d.size = info.Modified, info.Size
-	d.asked, d.suggests, d.failures = time.Time{}, time.Time{}, 0
+	d.asked, d.suggests = time.Time{}, time.Time{}
 	m.mu.Lock()
+	d.failures = 0
 	d.cert, d.err, d.next = &cert, nil, time.Time{}
 	m.mu.Unlock()
 	return true, nil
@@ -177,6 +200,9 @@ func (m *Manager) ask(ctx context.Context, d *domain) {
 // failed keeps the error and the time of the next attempt.
 func (m *Manager) failed(d *domain, err error) {
 	first := m.cfg.times.retry
+	if strings.Contains(err.Error(), "saving assets") { // certmagic's, and all there is to know it by
+		first = m.cfg.times.refused // the CA counts certificates, also those that were not kept
+	}
 	var p acme.Problem
 	if errors.As(err, &p) {
 		first = m.cfg.times.refused
@@ -184,9 +210,13 @@ func (m *Manager) failed(d *domain, err error) {
 			first *= 60
 		}
 	}
-	pause := jitter(min(first<<min(d.failures, 20), m.cfg.times.longest))
-	d.failures++
+	longest := m.cfg.times.longest
+	if errors.As(err, new(unread)) {
+		longest = min(longest, m.cfg.times.refused) // no CA was troubled
+	}
+	pause := jitter(min(first<<min(d.failures, 20), longest))
 	m.mu.Lock()
+	d.failures++
 	d.err, d.next = err, time.Now().Add(pause)
 	m.mu.Unlock()
 	m.log.Error("acme: no certificate obtained", "domain", d.name, "error", err, "attempt", d.failures, "next_in", pause.Round(time.Second))
