@@ -86,8 +86,11 @@ func NewConsul(cfg ConsulConfig) (*Consul, error) {
 	if cfg.Watches <= 0 {
 		cfg.Watches = defaultWatches
 	}
-	conf.Transport.MaxIdleConnsPerHost = max(conf.Transport.MaxIdleConnsPerHost, cfg.Watches) // a query that was answered asks again
-	conf.Transport.MaxIdleConns = max(conf.Transport.MaxIdleConns, cfg.Watches)
+	// A query that was answered asks again, so its connection is kept; and all of
+	// them are bounded, or the ones at rest would go past the agent's limit.
+	most := cfg.Watches + spareConns
+	conf.Transport.MaxConnsPerHost, conf.Transport.MaxIdleConnsPerHost = most, most
+	conf.Transport.MaxIdleConns = max(conf.Transport.MaxIdleConns, most)
 	client, err := api.NewHttpClient(conf.Transport, *tls)
 	if err != nil {
 		return nil, fmt.Errorf("discovery: consul: TLS settings: %w", err)
