@@ -43,9 +43,10 @@ type ConsulConfig struct {
 	Cert, Key  string // PEM client certificate
 	ServerName string // name expected in the agent's certificate
 
-	Wait  time.Duration // of a blocking query; 5 min when 0
-	Pulse time.Duration // between signs of life while queries block; 10 s when 0
-	Log   *slog.Logger
+	Wait    time.Duration // of a blocking query; 5 min when 0
+	Pulse   time.Duration // between signs of life while queries block; 10 s when 0
+	Watches int           // queries that block at a time, a connection each; 160 when 0
+	Log     *slog.Logger
 }
 
 // Consul is a Consul agent: a Source, a Registrar, and the door to the Connect
@@ -56,6 +57,7 @@ type Consul struct {
 	http  *http.Client
 	base  string // scheme://address of the API
 	pulse *pulse
+	seats *seats
 	token tokenFile
 }
 
@@ -81,6 +83,14 @@ func NewConsul(cfg ConsulConfig) (*Consul, error) {
 	} else if file == "" {
 		file = conf.TokenFile
 	}
+	if cfg.Watches <= 0 {
+		cfg.Watches = defaultWatches
+	}
+	// A query that was answered asks again, so its connection is kept; and all of
+	// them are bounded, or the ones at rest would go past the agent's limit.
+	most := cfg.Watches + spareConns
+	conf.Transport.MaxConnsPerHost, conf.Transport.MaxIdleConnsPerHost = most, most
+	conf.Transport.MaxIdleConns = max(conf.Transport.MaxIdleConns, most)
 	client, err := api.NewHttpClient(conf.Transport, *tls)
 	if err != nil {
 		return nil, fmt.Errorf("discovery: consul: TLS settings: %w", err)
@@ -108,6 +118,7 @@ func NewConsul(cfg ConsulConfig) (*Consul, error) {
 	if c.cfg.Pulse <= 0 {
 		c.cfg.Pulse = defaultPulse
 	}
+	c.seats = newSeats(cfg.Watches, cfg.Log)
 	c.pulse = &pulse{every: c.cfg.Pulse, beat: c.alive}
 	return c, nil
 }

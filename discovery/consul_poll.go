@@ -27,6 +27,7 @@ type poll[T any] struct {
 }
 
 func (p *poll[T]) run(ctx context.Context) error {
+	defer p.consul.seats.enter()()
 	pace := rate.NewLimiter(queryRate, queryBurst)
 	var index uint64
 	var failures int
@@ -45,6 +46,9 @@ func (p *poll[T]) run(ctx context.Context) error {
 		value, meta, err := p.once(ctx, index)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, errCrowded) {
+			continue // it was not answered, and did not fail
 		}
 		if err == nil {
 			err = p.answer(value, meta)
@@ -85,6 +89,12 @@ func nextIndex(last, got uint64) uint64 {
 // once asks one time. A blocking query is watched by the pulse, since a frozen
 // agent looks just like a quiet one.
 func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, error) {
+	var none T
+	rise, err := p.consul.seats.sit(ctx)
+	if err != nil {
+		return none, nil, err
+	}
+	defer rise()
 	limit := shortQuery
 	if index > 0 { // the agent adds up to wait/16
 		limit += p.consul.cfg.Wait + p.consul.cfg.Wait/16
@@ -93,7 +103,11 @@ func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, er
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	wait := p.consul.cfg.Wait
 	if index > 0 {
+		var over func()
+		wait, over = p.consul.seats.stay(wait, cancel)
+		defer over()
 		leave := p.consul.pulse.attend(func(err error) {
 			if err != nil {
 				cancel(err)
@@ -104,7 +118,7 @@ func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, er
 		defer leave()
 	}
 	q := p.consul.options(ctx)
-	q.WaitIndex, q.WaitTime = index, p.consul.cfg.Wait
+	q.WaitIndex, q.WaitTime = index, wait
 	value, meta, err := p.ask(q)
 	if err != nil && context.Cause(ctx) != nil {
 		err = context.Cause(ctx)
@@ -118,6 +132,10 @@ func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, er
 func (p *poll[T]) explain(err error) error {
 	if isStatus(err, 403) || errors.Is(err, ErrDenied) {
 		return fmt.Errorf("discovery: %s: %w (%w): the ACL token needs %s", p.about, ErrDenied, err, p.needs)
+	}
+	if isStatus(err, 429) {
+		return fmt.Errorf("discovery: %s: %w: the agent takes no more connections of this address: "+
+			"raise its limits.http_max_conns_per_client (200 by default) or lower discovery.consul.max_watches", p.about, err)
 	}
 	return fmt.Errorf("discovery: %s: %w", p.about, err)
 }

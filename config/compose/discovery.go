@@ -35,7 +35,7 @@ func OpenDiscovery(cfg config.Discovery, catalog *discovery.Catalog, log *slog.L
 		var err error
 		d.Consul, err = discovery.NewConsul(discovery.ConsulConfig{
 			Address: c.Address, Token: c.Token, Datacenter: c.Datacenter, Namespace: c.Namespace,
-			Partition: c.Partition, CA: c.CA, Cert: c.Cert, Key: c.Key, Log: log})
+			Partition: c.Partition, CA: c.CA, Cert: c.Cert, Key: c.Key, Watches: c.MaxWatches, Log: log})
 		if err != nil {
 			d.Hub.Close()
 			return nil, err
