@@ -45,6 +45,23 @@ func TestWhatDecidedIsTold(t *testing.T) {
 	}
 }
 
+// A caller whom nobody lets in is told of that, not of what would be required
+// on top: the account is of what decided.
+func TestAccountFollowsTheDecision(t *testing.T) {
+	p, err := newPolicy("orders", config.Policy{Allow: []config.Allow{{From: []string{"web"}}}, Require: []config.Require{{DirectFrom: []string{"ingress"}}}},
+		consulIdentity(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(webID, "/svc/web", "/svc/other", 1)
+	if got := p.Account(call(other, "GET", "/")); got != "no allow rule fits "+other {
+		t.Error(got)
+	}
+	if got := p.Account(call(webID, "GET", "/")); !strings.HasPrefix(got, "require[0]") {
+		t.Error(got)
+	}
+}
+
 // Federated datacenters share the trust domain, and Consul's intentions name no
 // datacenter: what denies web denies the web of another datacenter too.
 func TestIntentionsAreForEveryDatacenter(t *testing.T) {
