@@ -158,10 +158,33 @@ func (in *intention) names(peer string) bool {
 	case in.Peer != "":
 		return false // another cluster's workloads have another trust domain
 	case in.caller != "":
-		return in.caller == peer
+		return in.caller == peer || sameService(in.caller, peer)
 	}
 	partition, namespace := placeOf(peer)
 	return within(in.Namespace, namespace) && within(in.Partition, partition)
+}
+
+// sameService reports whether two SPIFFE IDs as Consul's CA makes them differ in
+// their datacenter at most. Datacenters that are federated share a trust domain
+// and intentions, and an intention names no datacenter: one that denies "web"
+// must not be missed by the web of another, which a "*" might let in.
+func sameService(a, b string) bool {
+	placeA, nameA, okA := sansDatacenter(a)
+	placeB, nameB, okB := sansDatacenter(b)
+	return okA && okB && placeA == placeB && nameA == nameB
+}
+
+// sansDatacenter splits …/dc/{datacenter}/svc/{service} around the datacenter.
+func sansDatacenter(id string) (place, name string, ok bool) {
+	svc := strings.LastIndex(id, "/svc/")
+	if svc < 0 {
+		return "", "", false
+	}
+	dc := strings.LastIndexByte(id[:svc], '/')
+	if dc < 0 || !strings.HasSuffix(id[:dc], "/dc") {
+		return "", "", false
+	}
+	return id[:dc], id[svc:], true
 }
 
 // within reports whether an intention for all of a namespace or partition,

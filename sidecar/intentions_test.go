@@ -45,6 +45,45 @@ func TestWhatDecidedIsTold(t *testing.T) {
 	}
 }
 
+// A caller whom nobody lets in is told of that, not of what would be required
+// on top: the account is of what decided.
+func TestAccountFollowsTheDecision(t *testing.T) {
+	p, err := newPolicy("orders", config.Policy{Allow: []config.Allow{{From: []string{"web"}}}, Require: []config.Require{{DirectFrom: []string{"ingress"}}}},
+		consulIdentity(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(webID, "/svc/web", "/svc/other", 1)
+	if got := p.Account(call(other, "GET", "/")); got != "no allow rule fits "+other {
+		t.Error(got)
+	}
+	if got := p.Account(call(webID, "GET", "/")); !strings.HasPrefix(got, "require[0]") {
+		t.Error(got)
+	}
+}
+
+// Federated datacenters share the trust domain, and Consul's intentions name no
+// datacenter: what denies web denies the web of another datacenter too.
+func TestIntentionsAreForEveryDatacenter(t *testing.T) {
+	in := given(t, discovery.Intentions{DefaultAllow: true, List: []discovery.Intention{{Source: "web"}, {Source: "*", Allow: true}}})
+	far := func(service, dc string) string {
+		place, _, ok := sansDatacenter(webID)
+		if !ok {
+			t.Fatal(webID)
+		}
+		return place + "/" + dc + "/svc/" + service
+	}
+	for peer, want := range map[string]bool{
+		webID: false, far("web", "elsewhere"): false, far("web", "dc"): false, far("web", "svc"): false,
+		far("other", "elsewhere"): true, far("webb", "elsewhere"): true,
+		strings.Replace(far("web", "elsewhere"), "/ns/default/", "/ns/team/", 1): true, // another service
+	} {
+		if got := in.decide(call(peer, "GET", "/"), true); got.allowed != want {
+			t.Errorf("%s: %s", peer, got)
+		}
+	}
+}
+
 func TestDecidingAllocatesNothing(t *testing.T) {
 	in := given(t, discovery.Intentions{List: []discovery.Intention{
 		{Source: "jobs"}, {Source: "web", Perms: []discovery.Permission{

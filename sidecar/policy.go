@@ -123,9 +123,11 @@ func (p *policy) rule(x *exchange.Exchange) int {
 
 // Account implements filter.Accounter: it says what decided.
 func (p *policy) Account(x *exchange.Exchange) string {
-	for i := range p.require {
-		if f := p.require[i].check(x, i); f != nil {
-			return f.Err.Error()
+	if f := p.admit(x); f == nil { // as decide: what is required comes on top
+		for i := range p.require {
+			if f := p.require[i].check(x, i); f != nil {
+				return f.Err.Error()
+			}
 		}
 	}
 	switch n := p.rule(x); {
