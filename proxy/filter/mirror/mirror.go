@@ -125,7 +125,7 @@ func (f *Filter) Done(x *exchange.Exchange) {
 func (f *Filter) Explain() string {
 	s := fmt.Sprintf("copies %g%% of %s to %s", 100*f.cfg.Share, strings.Join(f.cfg.Methods, ", "), f.cfg.Service)
 	if f.cfg.Bare {
-		s += ", without credentials"
+		s += ", without Authorization and Cookie"
 	}
 	return s
 }
