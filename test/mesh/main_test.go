@@ -92,7 +92,7 @@ func startWeb(t testing.TB, p plan) *web {
 	file := kit.File(t, "ingress.yaml", fmt.Sprintf(`version: 1
 listeners: [{name: edge, address: %q}]
 admin: {address: %q}
-%s%sroutes: [{name: all, match: {path: /*}, service: web, authorization: drop, timeout: 10s, retries: {attempts: 2}}]
+%s%sroutes: [{name: all, match: {path: /*}, service: web, authorization: drop, timeout: 10s, retries: {attempts: 2, on: [connect, reset, gateway-error]}}]
 services: {web: {%s%s}}
 `, w.edge, w.admin, w.identity, discovery, terms, from))
 	w.ingress = kit.StartIn(t, p.front, nil, "ingress", "-c", file).Ready(w.admin)
