@@ -15,6 +15,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if url := os.Getenv("LINTEL_MESH_GET"); url != "" { // what another host's loopback says
+		body, err := get(url)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Print(body)
+		os.Exit(0)
+	}
 	if name := os.Getenv("LINTEL_MESH_APP"); name != "" {
 		go func() { // ends with the test, however that ends
 			_, _ = io.Copy(io.Discard, os.Stdin)
@@ -35,7 +44,7 @@ func TestMain(m *testing.M) {
 type web struct {
 	t           testing.TB
 	edge, admin string
-	ingress     *kit.Process
+	front       *kit.Host // where the ingress is
 	sides       []*side
 	identity    string
 	discovery   string // of the sidecars
@@ -43,10 +52,10 @@ type web struct {
 
 // side is one endpoint.
 type side struct {
-	name, addr, mesh, admin, file string
-	host                          *kit.Host
-	app                           *app
-	sidecar                       *kit.Process
+	name, addr, mesh, probes, file string
+	host                           *kit.Host
+	app                            *app
+	sidecar                        *kit.Process
 }
 
 // terms are those of the service in every test here.
@@ -78,24 +87,23 @@ func startWeb(t testing.TB, p plan) *web {
 		var host *kit.Host
 		if i < len(p.hosts) {
 			host = p.hosts[i]
-		} else if p.front != nil {
-			host = nil
 		}
 		s := w.add(host, p.front)
 		static = append(static, s.mesh)
 	}
-	w.edge, w.admin = on(p.front, kit.FreeAddr(t)), on(p.front, kit.FreeAddr(t))
+	probes := on(p.front, kit.FreeAddr(t))
+	w.edge, w.admin, w.front = on(p.front, kit.FreeAddr(t)), kit.FreeAddr(t), p.front
 	from, discovery := ", static: ["+strings.Join(static, ", ")+"]", ""
 	if p.consul != "" {
 		from, discovery = "", fmt.Sprintf("discovery: {consul: {address: %q}}\n", orElse(p.asks, p.consul))
 	}
 	file := kit.File(t, "ingress.yaml", fmt.Sprintf(`version: 1
 listeners: [{name: edge, address: %q}]
-admin: {address: %q}
+admin: {address: %q, probes: %q}
 %s%sroutes: [{name: all, match: {path: /*}, service: web, authorization: drop, timeout: 10s, retries: {attempts: 2, on: [connect, reset, gateway-error]}}]
 services: {web: {%s%s}}
-`, w.edge, w.admin, w.identity, discovery, terms, from))
-	w.ingress = kit.StartIn(t, p.front, nil, "ingress", "-c", file).Ready(w.admin)
+`, w.edge, w.admin, probes, w.identity, discovery, terms, from))
+	kit.StartIn(t, p.front, nil, "ingress", "-c", file).Ready(probes)
 	w.await(p.endpoints)
 	return w
 }
@@ -119,7 +127,7 @@ func on(h *kit.Host, addr string) string {
 func (w *web) add(host, front *kit.Host) *side {
 	t := w.t
 	t.Helper()
-	s := &side{name: fmt.Sprintf("web-%d", len(w.sides)+1), host: host, addr: kit.FreeAddr(t), mesh: on(host, kit.FreeAddr(t)), admin: on(host, kit.FreeAddr(t))}
+	s := &side{name: fmt.Sprintf("web-%d", len(w.sides)+1), host: host, addr: kit.FreeAddr(t), mesh: on(host, kit.FreeAddr(t)), probes: on(host, kit.FreeAddr(t))}
 	if front != nil {
 		s.mesh = strings.Replace(s.mesh, "127.0.0.1", front.Peer, 1)
 	}
@@ -131,8 +139,8 @@ sidecar:
   outbound: %q
   policy: {allow: [{from: [ingress]}]}
   check: {interval: 1s}
-admin: {address: %q}
-%s%s`, s.addr, s.mesh, kit.FreeAddr(t), s.admin, w.identity, w.discovery))
+admin: {address: off, probes: %q}
+%s%s`, s.addr, s.mesh, kit.FreeAddr(t), s.probes, w.identity, w.discovery))
 	w.startApp(s)
 	w.startSidecar(s)
 	w.sides = append(w.sides, s)
@@ -141,7 +149,7 @@ admin: {address: %q}
 
 func (w *web) startSidecar(s *side) {
 	w.t.Helper()
-	s.sidecar = kit.StartIn(w.t, s.host, nil, "sidecar", "-c", s.file).Ready(s.admin)
+	s.sidecar = kit.StartIn(w.t, s.host, nil, "sidecar", "-c", s.file).Ready(s.probes)
 }
 
 func (w *web) shot(method string) kit.Shot {
@@ -159,9 +167,13 @@ func (w *web) load() *kit.Load {
 
 // states are the states of the endpoints as the ingress sees them, by address.
 func (w *web) states() (map[string]string, error) {
-	body, err := get("http://" + w.admin + "/services?compact")
+	cmd := w.front.Command(os.Args[0]) // the admin API answers on loopback alone
+	cmd.Env = append(os.Environ(), "LINTEL_MESH_GET=http://"+w.admin+"/services?compact")
+	var says strings.Builder
+	cmd.Stderr = &says
+	body, err := cmd.Output()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %s", err, says.String())
 	}
 	var all []struct {
 		Service   string `json:"service"`
@@ -170,7 +182,7 @@ func (w *web) states() (map[string]string, error) {
 			State   string `json:"state"`
 		} `json:"endpoints"`
 	}
-	if err := json.Unmarshal([]byte(body), &all); err != nil {
+	if err := json.Unmarshal(body, &all); err != nil {
 		return nil, err
 	}
 	out := map[string]string{}
