@@ -50,11 +50,11 @@ func StartLoad(t testing.TB, conf *tls.Config, shots ...Shot) *Load {
 }
 
 func (l *Load) work(conf *tls.Config, s Shot, keep bool) {
-	l.Send(&http.Transport{DisableKeepAlives: !keep, TLSClientConfig: conf}, s, keep)
+	l.send(&http.Transport{DisableKeepAlives: !keep, TLSClientConfig: conf}, s, keep)
 }
 
-// Send is one worker.
-func (l *Load) Send(tr *http.Transport, s Shot, keep bool) {
+// send is one worker.
+func (l *Load) send(tr *http.Transport, s Shot, keep bool) {
 	defer tr.CloseIdleConnections()
 	for l.ctx.Err() == nil {
 		began := time.Now()
