@@ -35,6 +35,11 @@ type Consul struct {
 	wan   string // port towards other datacenters
 	http  int
 
+	node   string // its name
+	expect int    // servers that must know each other before they choose a leader
+	client bool   // an agent that is no server
+	serf   string // where the others of its cluster find it
+
 	mu    sync.Mutex
 	cmd   *exec.Cmd
 	guard *exec.Cmd
@@ -63,7 +68,7 @@ func WithWAN(port string) ConsulOption { return func(c *Consul) { c.wan = port }
 // missing one fails the test.
 func StartConsul(t testing.TB, options ...ConsulOption) *Consul {
 	t.Helper()
-	c := &Consul{t: t, bin: consulBinary(t), dir: t.TempDir(), dev: true, wan: "-1"}
+	c := &Consul{t: t, bin: consulBinary(t), dir: t.TempDir(), dev: true, wan: "-1", node: "lintel-test", expect: 1}
 	for _, o := range options {
 		o(c)
 	}
@@ -114,7 +119,7 @@ func (c *Consul) configure() {
 	}
 	c.http = ports[0]
 	hcl := fmt.Sprintf(`
-node_name   = "lintel-test"
+node_name   = %q
 bind_addr   = "127.0.0.1"
 client_addr = "127.0.0.1"
 ports {
@@ -131,7 +136,8 @@ connect { enabled = true }
 performance { raft_multiplier = 1 }
 disable_update_check = true
 leave_on_terminate = false
-`, ports[0], ports[1], ports[2], c.wan, ports[3])
+`, c.node, ports[0], ports[1], ports[2], c.wan, ports[3])
+	c.serf = "127.0.0.1:" + strconv.Itoa(ports[2])
 	if !c.dev {
 		hcl += fmt.Sprintf("data_dir = %q\n", filepath.Join(c.dir, "data"))
 	}
@@ -188,31 +194,42 @@ func (c *Consul) awaitSync(patience time.Duration) bool {
 	return true
 }
 
+// launch starts the process and waits until it knows a leader.
 func (c *Consul) launch() error {
-	log, err := os.OpenFile(filepath.Join(c.dir, "agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ended, err := c.spawn()
 	if err != nil {
 		return err
 	}
+	return c.awaitLeader(ended)
+}
+
+func (c *Consul) spawn() (ended chan struct{}, err error) {
+	log, err := os.OpenFile(filepath.Join(c.dir, "agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
 	defer log.Close()
 	args := []string{"agent", "-config-file=" + filepath.Join(c.dir, "agent.hcl"), "-log-level=warn"}
-	if c.dev {
+	switch {
+	case c.client:
+	case c.dev:
 		args = append(args, "-dev")
-	} else {
-		args = append(args, "-server", "-bootstrap-expect=1")
+	default:
+		args = append(args, "-server", "-bootstrap-expect="+strconv.Itoa(c.expect))
 	}
 	cmd := exec.Command(c.bin, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// An agent keeps to itself: no CONSUL_* of the surroundings.
 	cmd.Env = []string{"HOME=" + c.dir, "PATH=" + os.Getenv("PATH"), "GOMAXPROCS=2"}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("could not start %s: %w", c.bin, err)
+		return nil, fmt.Errorf("could not start %s: %w", c.bin, err)
 	}
-	ended := make(chan struct{})
+	ended = make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }() // killed: its exit code says nothing
 	c.mu.Lock()
 	c.cmd, c.ended, c.guard = cmd, ended, startGuard(cmd.Process.Pid)
 	c.mu.Unlock()
-	return c.awaitLeader(ended)
+	return ended, nil
 }
 
 // startGuard ends the agent also when this process dies without cleaning up (a

@@ -91,8 +91,14 @@ func (o *Output) String() string {
 // shown when the test fails.
 func Start(t testing.TB, env []string, args ...string) *Process {
 	t.Helper()
+	return StartIn(t, nil, env, args...)
+}
+
+// StartIn is Start on another host: nil is the machine itself.
+func StartIn(t testing.TB, host *Host, env []string, args ...string) *Process {
+	t.Helper()
 	p := &Process{t: t, name: "lintel " + strings.Join(args, " "), Stdout: &Output{}, Stderr: &Output{}, done: make(chan struct{})}
-	p.cmd = exec.Command(Binary(t), args...)
+	p.cmd = host.Command(Binary(t), args...)
 	// A killed process leaves its temporary files; a short path, for sockets.
 	tmp, err := os.MkdirTemp("", "lk")
 	if err != nil {

@@ -50,6 +50,6 @@
 // Deadlines belong to the streams. Of its own a session only has three: it ends
 // when there was no stream for Config.Idle (30 seconds later if the other side
 // has stopped in the middle of a TLS record), when the other side takes none of
-// the bytes it is sent for 30 seconds or its kernel acknowledges none for as
-// long, and a second after it was to end and nothing was left to send.
+// the bytes it is sent for 30 seconds or its kernel acknowledges none for
+// ten, and a second after it was to end and nothing was left to send.
 package mux

@@ -13,6 +13,7 @@ import (
 
 const (
 	stallLimit = 30 * time.Second // for the other side to take what it is sent, 64 KiB at a time
+	lostAfter  = 10 * time.Second // without an acknowledgement: well within a route's usual timeout, so that what waits can be sent elsewhere
 	lingerTime = time.Second      // for the other side to see the end
 )
 
@@ -75,7 +76,7 @@ func New(raw *loop.Conn, wire Wire, cfg Config) *Session {
 		streams: map[uint32]*Stream{}, stall: stallLimit}
 	s.out.flush = s.turnEnd
 	raw.SetHandler((*reader)(s))
-	raw.LoseAfter(stallLimit)
+	raw.LoseAfter(lostAfter)
 	return s
 }
 
