@@ -83,22 +83,10 @@ func (c Caches) Purge(p Purge) (Purged, error) {
 			continue
 		}
 		known = true
-		s, gone := n.Value, 0
-		wait.tell(c.tiers(s), p, u, s.ignore)
-		switch {
-		case p.Tag != "":
-			gone = s.responses.PurgeTag(p.Tag)
-		case p.All:
-			gone = s.responses.Purge(func(string) bool { return true })
-		case p.Prefix != "":
-			gone = s.responses.Purge(u.begins)
-		case u.authority == "":
-			gone = s.responses.Purge(u.thinned(s.ignore).is)
-		default:
-			for _, key := range u.thinned(s.ignore).keys() {
-				gone += s.responses.Invalidate(key)
-			}
-		}
+		s := n.Value
+		gone := s.forgetHere(p, u)
+		wait.tell(c.tiers(s), p, u, s.ignore) // whose listener forgets here too, and does not count
+		gone += s.forgetHere(p, u)
 		s.purged.Add(int64(gone))
 		out.Here += gone
 	}
@@ -107,6 +95,24 @@ func (c Caches) Purge(p Purge) (Purged, error) {
 	}
 	out.Untold = !wait.heard()
 	return out, nil
+}
+
+// forgetHere has memory forget, and reports how many answers it had.
+func (s *shared) forgetHere(p Purge, u target) (gone int) {
+	switch {
+	case p.Tag != "":
+		return s.responses.PurgeTag(p.Tag)
+	case p.All:
+		return s.responses.Purge(func(string) bool { return true })
+	case p.Prefix != "":
+		return s.responses.Purge(u.begins)
+	case u.authority == "":
+		return s.responses.Purge(u.thinned(s.ignore).is)
+	}
+	for _, key := range u.thinned(s.ignore).keys() {
+		gone += s.responses.Invalidate(key)
+	}
+	return gone
 }
 
 // target is a URL as keys spell it.
