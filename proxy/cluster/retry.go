@@ -15,6 +15,10 @@ import (
 // never leaves the mesh.
 const HeaderRetried = "X-Lintel-Retried"
 
+// HeaderUnsent is how a sidecar tells a Lintel that it had nobody to give the
+// request to: its app takes no connections. So it may go elsewhere, whatever it is.
+const HeaderUnsent = "X-Lintel-Unsent"
+
 // maxRetried bounds what is believed of it.
 const maxRetried = 1000
 
@@ -37,7 +41,8 @@ func Statuses(codes ...int) (g GRPC) {
 func (r *run) again(f *exchange.Fault) (again, counts bool) {
 	x, o := r.x, r.o
 	if f == nil {
-		return r.failed() && r.below == 0 && x.Response.Tunnel == nil && r.replayable(), true
+		again := r.failed() && r.replayable() || r.unsent && o.OnConnect && (r.replay || x.Request.Read == 0 || r.replayable())
+		return again && r.below == 0 && x.Response.Tunnel == nil, true
 	}
 	untouched := r.replay || x.Request.Read == 0
 	switch {
@@ -119,10 +124,11 @@ func (r *run) spend(f *exchange.Fault) bool {
 		t.Spent.Add(-1)
 		return false
 	}
-	return nobodyThere(f) || r.c.budget.withdraw(time.Now())
+	return r.unsent || NobodyThere(f) || r.c.budget.withdraw(time.Now())
 }
 
-func nobodyThere(f *exchange.Fault) bool {
+// NobodyThere reports a fault of an endpoint that takes no connections.
+func NobodyThere(f *exchange.Fault) bool {
 	if f == nil {
 		return false
 	}
@@ -136,6 +142,10 @@ func nobodyThere(f *exchange.Fault) bool {
 // told reads what the Lintel that answered says of retries behind it.
 func (r *run) told() {
 	h := &r.x.Response.Header
+	if h.Has(HeaderUnsent) {
+		r.unsent = r.x.Response.Status >= 500
+		h.Del(HeaderUnsent)
+	}
 	v := h.Get(HeaderRetried)
 	if v == "" {
 		return

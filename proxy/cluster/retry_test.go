@@ -133,6 +133,32 @@ func TestRetriesFurtherOnCount(t *testing.T) {
 	over(x)
 }
 
+// A sidecar that had nobody to give a request to has it go elsewhere, whatever it
+// is; only a mesh peer is believed, and what it says goes no further.
+func TestWhatASidecarCouldNotGiveToItsAppGoesElsewhere(t *testing.T) {
+	for _, mesh := range []bool{true, false} {
+		tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, address string) error {
+			if x.Attempts == 1 {
+				clustertest.Respond(x, 502, "no")
+				x.Response.Header.Set(HeaderUnsent, "1")
+			} else {
+				clustertest.Respond(x, 200, address)
+			}
+			return nil
+		}}
+		if mesh {
+			tr.PeerID = "spiffe://d/svc/orders"
+		}
+		c := newTest(t, tr, Config{}, "a:1", "b:1")
+		x := newExchange("POST", "")
+		f := c.Forward(x, &opts)
+		if want := map[bool]int{true: 200, false: 502}[mesh]; f != nil || x.Response.Status != want || mesh && x.Response.Header.Has(HeaderUnsent) {
+			t.Errorf("mesh %t: %v, %d after %d attempts", mesh, f, x.Response.Status, x.Attempts)
+		}
+		over(x)
+	}
+}
+
 // Calls of one transaction share what its caller left them.
 func TestCallsOfATransactionShareItsRetries(t *testing.T) {
 	tr := &clustertest.Transport{Answer: func(*exchange.Exchange, string) error { return clustertest.Fault("reset", false) }}

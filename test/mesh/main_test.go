@@ -100,7 +100,7 @@ func startWeb(t testing.TB, p plan) *web {
 	file := kit.File(t, "ingress.yaml", fmt.Sprintf(`version: 1
 listeners: [{name: edge, address: %q}]
 admin: {address: %q, probes: %q}
-%s%sroutes: [{name: all, match: {path: /*}, service: web, authorization: drop, timeout: 30s, retries: {attempts: 2, on: [connect, reset, gateway-error]}}]
+%s%sroutes: [{name: all, match: {path: /*}, service: web, authorization: drop, timeout: 30s, retries: {attempts: 2}}]
 services: {web: {%s%s}}
 `, w.edge, w.admin, probes, w.identity, discovery, terms, from))
 	kit.StartIn(t, p.front, nil, "ingress", "-c", file).Ready(probes)
