@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -135,8 +134,6 @@ func (p *process) memory() (now, peak int64, err error) {
 	}
 	return now, peak, nil
 }
-
-func (p *process) reload() error { return p.cmd.Process.Signal(syscall.SIGHUP) }
 
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
