@@ -111,9 +111,9 @@ func (p *present) OnRequest(x *exchange.Exchange) filter.Verdict {
 func (p *present) OnResponse(x *exchange.Exchange) {
 	h := &x.Response.Header
 	h.Del(cluster.HeaderRetried)
-	h.Del(cluster.HeaderUnsent)
-	if x.Txn != nil && cluster.NobodyThere(x.Fault) {
-		h.Set(cluster.HeaderUnsent, "1") // so that it goes elsewhere with it
+	h.Del(cluster.HeaderApp)
+	if app := cluster.OfApp(x.Fault); app != "" && x.Txn != nil {
+		h.Set(cluster.HeaderApp, app) // so that it goes elsewhere with it
 	}
 	if x.Txn == nil || x.Txn.Spent == nil {
 		return

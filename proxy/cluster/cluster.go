@@ -65,6 +65,7 @@ type Cluster struct {
 	bench   []*member  // those of them that may be used: all, or with Subset some
 	told    bool       // discovery has answered
 	ended   bool
+	waiting atomic.Bool // a refresh is to come
 	panics  bool
 	wake    *time.Timer // for what changes by time alone
 	sweeper *time.Timer

@@ -157,7 +157,7 @@ func (r *run) attempt() (struct{}, error) {
 // visit sends the request to r.serving.
 func (r *run) visit() (struct{}, error) {
 	c, x, m := r.c, r.x, r.serving
-	r.visited, r.unsent = true, false
+	r.visited, r.app = true, ""
 	x.Endpoint = m.Address
 	x.Attempts++
 	if x.Sent, r.now = r.now, (time.Time{}); x.Sent.IsZero() {

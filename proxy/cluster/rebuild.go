@@ -16,9 +16,15 @@ const (
 // weightUnit is what a weight of 1 is counted as once shares of weights matter.
 const weightUnit = 1000
 
-// refresh makes the lineup anew.
+// refresh makes the lineup anew. One that waits for its turn does for all that
+// come meanwhile: where endpoints come and go faster than a large table is made,
+// they would pile up.
 func (c *Cluster) refresh() {
+	if c.waiting.Swap(true) {
+		return
+	}
 	c.mu.Lock()
+	c.waiting.Store(false)
 	if !c.ended {
 		c.rebuild(time.Now())
 	}

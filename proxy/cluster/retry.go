@@ -15,9 +15,23 @@ import (
 // never leaves the mesh.
 const HeaderRetried = "X-Lintel-Retried"
 
-// HeaderUnsent is how a sidecar tells a Lintel that it had nobody to give the
-// request to: its app takes no connections. So it may go elsewhere, whatever it is.
-const HeaderUnsent = "X-Lintel-Unsent"
+// HeaderApp is how a sidecar tells a Lintel what came of its app: "unreached", it
+// takes no connections, so that the request may go elsewhere, whatever it is; or
+// "reset", the connection died before any answer.
+const HeaderApp = "X-Lintel-App"
+
+// OfApp is what HeaderApp says of a fault, "" for nothing.
+func OfApp(f *exchange.Fault) string {
+	switch {
+	case NobodyThere(f):
+		return appUnreached
+	case f != nil && f.Source == exchange.FromUpstream && (f.Code == "reset" || f.Code == "stale-connection"):
+		return appReset
+	}
+	return ""
+}
+
+const appUnreached, appReset = "unreached", "reset"
 
 // maxRetried bounds what is believed of it.
 const maxRetried = 1000
@@ -41,7 +55,13 @@ func Statuses(codes ...int) (g GRPC) {
 func (r *run) again(f *exchange.Fault) (again, counts bool) {
 	x, o := r.x, r.o
 	if f == nil {
-		again := r.failed() && r.replayable() || r.unsent && o.OnConnect && (r.replay || x.Request.Read == 0 || r.replayable())
+		again := r.failed() && r.replayable()
+		switch r.app {
+		case appUnreached:
+			again = again || o.OnConnect && (r.replay || x.Request.Read == 0 || r.replayable())
+		case appReset:
+			again = again || o.OnReset && r.replayable() && r.twice()
+		}
 		return again && r.below == 0 && x.Response.Tunnel == nil, true
 	}
 	untouched := r.replay || x.Request.Read == 0
@@ -124,7 +144,17 @@ func (r *run) spend(f *exchange.Fault) bool {
 		t.Spent.Add(-1)
 		return false
 	}
-	return r.unsent || NobodyThere(f) || r.c.budget.withdraw(time.Now())
+	return r.app == appUnreached || NobodyThere(f) || r.c.budget.withdraw(time.Now())
+}
+
+// ofApp is a known value; what an exchange holds dies with it.
+func ofApp(v string) string {
+	for _, known := range []string{appUnreached, appReset} {
+		if v == known {
+			return known
+		}
+	}
+	return ""
 }
 
 // NobodyThere reports a fault of an endpoint that takes no connections.
@@ -142,9 +172,11 @@ func NobodyThere(f *exchange.Fault) bool {
 // told reads what the Lintel that answered says of retries behind it.
 func (r *run) told() {
 	h := &r.x.Response.Header
-	if h.Has(HeaderUnsent) {
-		r.unsent = r.x.Response.Status >= 500
-		h.Del(HeaderUnsent)
+	if v := h.Get(HeaderApp); v != "" {
+		if r.x.Response.Status >= 500 {
+			r.app = ofApp(v)
+		}
+		h.Del(HeaderApp)
 	}
 	v := h.Get(HeaderRetried)
 	if v == "" {

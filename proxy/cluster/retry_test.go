@@ -136,24 +136,27 @@ func TestRetriesFurtherOnCount(t *testing.T) {
 // A sidecar that had nobody to give a request to has it go elsewhere, whatever it
 // is; only a mesh peer is believed, and what it says goes no further.
 func TestWhatASidecarCouldNotGiveToItsAppGoesElsewhere(t *testing.T) {
-	for _, mesh := range []bool{true, false} {
+	for _, c := range []struct {
+		mesh        bool
+		app, method string
+		want        int
+	}{{true, "unreached", "POST", 200}, {true, "reset", "POST", 502}, {true, "reset", "PUT", 200}, {true, "nonsense", "GET", 502}, {false, "unreached", "GET", 502}} {
 		tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, address string) error {
 			if x.Attempts == 1 {
 				clustertest.Respond(x, 502, "no")
-				x.Response.Header.Set(HeaderUnsent, "1")
+				x.Response.Header.Set(HeaderApp, c.app)
 			} else {
 				clustertest.Respond(x, 200, address)
 			}
 			return nil
 		}}
-		if mesh {
+		if c.mesh {
 			tr.PeerID = "spiffe://d/svc/orders"
 		}
-		c := newTest(t, tr, Config{}, "a:1", "b:1")
-		x := newExchange("POST", "")
-		f := c.Forward(x, &opts)
-		if want := map[bool]int{true: 200, false: 502}[mesh]; f != nil || x.Response.Status != want || mesh && x.Response.Header.Has(HeaderUnsent) {
-			t.Errorf("mesh %t: %v, %d after %d attempts", mesh, f, x.Response.Status, x.Attempts)
+		x := newExchange(c.method, "")
+		f := newTest(t, tr, Config{}, "a:1", "b:1").Forward(x, &opts)
+		if f != nil || x.Response.Status != c.want || c.mesh && x.Response.Header.Has(HeaderApp) {
+			t.Errorf("%+v: %v, %d after %d attempts", c, f, x.Response.Status, x.Attempts)
 		}
 		over(x)
 	}

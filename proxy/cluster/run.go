@@ -28,7 +28,7 @@ type run struct {
 	kept    *kept     // what of it is remembered, nil when nothing is
 	below   int       // retries that those behind the answer have made
 	mesh    bool      // a mesh peer was asked
-	unsent  bool      // it had nobody to give the request to
+	app     string    // what it said came of its app
 	holds   bool      // the attempt counts as busy there
 	visited bool      // the endpoint's breaker let the attempt in
 	placed  bool      // it has a place in the service's limit

@@ -56,6 +56,7 @@ func stress(t *testing.T, balance string) {
 		Outlier:  &Outlier{Consecutive: 4, Interval: 5 * time.Millisecond, Base: 3 * time.Millisecond, Longest: 10 * time.Millisecond, MaxEjected: 1},
 		Limit:    &LimitConfig{Max: 12, Queue: 8, QueueTimeout: 2 * time.Millisecond},
 		Failover: &Failover{Tiers: []*Cluster{spare}, Return: time.Millisecond}})
+	t.Cleanup(func() { _ = c.Close() })
 	all := make([]Endpoint, 10)
 	for i := range all {
 		all[i] = Endpoint{Address: fmt.Sprintf("e%d:1", i), Weight: 1 + i%3}
@@ -112,7 +113,11 @@ func askOnce(c *Cluster) {
 	o := opts
 	o.Timeout = time.Duration(1+rand.IntN(5)) * time.Millisecond
 	defer over(x)
-	defer func() { _ = recover() }()
+	defer func() {
+		if p := recover(); p != nil && p != "of a test" {
+			panic(p)
+		}
+	}()
 	if f := c.Forward(x, &o); f == nil && x.Response.Body != nil {
 		_, _ = io.Copy(io.Discard, x.Response.Body)
 	}
