@@ -3,7 +3,9 @@ package admin
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 )
 
@@ -51,4 +53,16 @@ func (s *Server) ask(name string, source func() any) http.HandlerFunc {
 
 func absent(w http.ResponseWriter, name string) {
 	problem(w, http.StatusNotFound, "absent", fmt.Sprintf("This process has no %s.", name))
+}
+
+// readOne reads a request's body, which guard bounds, as one JSON value; more says
+// that something follows it.
+func readOne(r *http.Request, into any) (more bool, err error) {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return false, err
+	}
+	_, err = d.Token()
+	return !errors.Is(err, io.EOF), nil
 }

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,13 +45,12 @@ func (s *Server) purge(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var p PurgeRequest
-	d := json.NewDecoder(r.Body) // bounded by guard
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
+	more, err := readOne(r, &p)
+	if err != nil {
 		problem(w, http.StatusBadRequest, "bad-purge", `Send JSON with one of url, prefix, tag and all, as {"tag": "product-7"}: `+err.Error())
 		return
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if more {
 		problem(w, http.StatusBadRequest, "bad-purge", "There is more than one JSON value.")
 		return
 	}

@@ -3,9 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 )
@@ -28,13 +26,12 @@ func (s *Server) denyToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var d Denial
-	in := json.NewDecoder(r.Body) // bounded by guard
-	in.DisallowUnknownFields()
-	if err := in.Decode(&d); err != nil {
+	more, err := readOne(r, &d)
+	if err != nil {
 		problem(w, http.StatusBadRequest, "bad-denial", `Send JSON like {"jti": "abc", "until": "2026-03-01T00:00:00Z"}: `+err.Error())
 		return
 	}
-	if _, err := in.Token(); !errors.Is(err, io.EOF) || d.JTI == "" {
+	if more || d.JTI == "" {
 		problem(w, http.StatusBadRequest, "bad-denial", "Send one JSON object, with jti.")
 		return
 	}
