@@ -111,8 +111,8 @@ func (c *cache) path(key string) string {
 	return filepath.Join(c.dir, hex.EncodeToString(sum[:16])+".json")
 }
 
-// put replaces the file in one step: a crash leaves the old or the new one.
-func (c *cache) put(r record) (err error) {
+// put replaces the file of a record.
+func (c *cache) put(r record) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -122,10 +122,17 @@ func (c *cache) put(r record) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.dir, 0o700); err != nil { // it may have been removed, or come back
+	return replaceFile(c.path(r.Key), text)
+}
+
+// replaceFile writes a file that only we may read, in one step: a crash leaves the
+// old or the new one. Its folder may have been removed, or come back.
+func replaceFile(path string, text []byte) (err error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(c.dir, ".tmp-*") // mode 0600
+	f, err := os.CreateTemp(dir, ".tmp-*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -141,7 +148,7 @@ func (c *cache) put(r record) (err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), c.path(r.Key))
+	return os.Rename(f.Name(), path)
 }
 
 // load finds the record of a key; a missing or damaged file is none.

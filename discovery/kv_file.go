@@ -23,9 +23,8 @@ func kvFile(dir, prefix string) string {
 	return filepath.Join(dir, "kv-"+hex.EncodeToString(sum[:8])+".json")
 }
 
-// SaveKV keeps kv in a folder, in one step: a crash leaves the old or the new
-// one.
-func SaveKV(dir string, kv KV) (err error) {
+// SaveKV keeps kv in a folder.
+func SaveKV(dir string, kv KV) error {
 	text, err := json.Marshal(kv)
 	if err != nil {
 		return err
@@ -34,26 +33,7 @@ func SaveKV(dir string, kv KV) (err error) {
 	if text, err = json.Marshal(sealedKV{hex.EncodeToString(sum[:]), text}); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".tmp-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), kvFile(dir, kv.Prefix))
+	return replaceFile(kvFile(dir, kv.Prefix), text)
 }
 
 // LoadKV finds what SaveKV has kept; ok is false when there is nothing.
