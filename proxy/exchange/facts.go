@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -36,6 +37,26 @@ type Identity struct {
 	Scope   []string
 	Claims  map[string]any // read only: shared by every exchange with the same token
 	Expires time.Time      // zero when it does not expire
+}
+
+// Claim finds a claim by its whole name first (names such as
+// https://example.com/roles hold dots), then by dotted path through nested
+// objects.
+func Claim(claims map[string]any, path string) (any, bool) {
+	for {
+		if v, ok := claims[path]; ok {
+			return v, true
+		}
+		head, rest, dotted := strings.Cut(path, ".")
+		if !dotted {
+			return nil, false
+		}
+		inner, ok := claims[head].(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		claims, path = inner, rest
+	}
 }
 
 // Txn is the transaction an exchange belongs to (a verified or just minted

@@ -90,23 +90,6 @@ func decodeMembers(dec *json.Decoder, depth int) (any, error) {
 	return m, err
 }
 
-// lookup finds a claim: by its whole name first (names such as
-// https://example.com/roles hold dots), then by dotted path.
-func lookup(claims map[string]any, path string) (any, bool) {
-	if v, ok := claims[path]; ok {
-		return v, true
-	}
-	head, rest, dotted := strings.Cut(path, ".")
-	if !dotted {
-		return nil, false
-	}
-	inner, ok := claims[head].(map[string]any)
-	if !ok {
-		return nil, false
-	}
-	return lookup(inner, rest)
-}
-
 // text is the plain form of a string, number or boolean.
 func text(v any) (string, bool) {
 	switch v := v.(type) {

@@ -83,16 +83,16 @@ func (r *rules) checkAudience(claims map[string]any) *refusal {
 // admit makes of verified claims the identity and what else is remembered, or
 // says what they lack.
 func (r *rules) admit(claims map[string]any) (*verified, *refusal) {
-	subject, ok := lookup(claims, r.own.Identity.Subject)
+	subject, ok := exchange.Claim(claims, r.own.Identity.Subject)
 	id := &exchange.Identity{Method: "jwt", Claims: claims}
 	if id.Subject, _ = text(subject); !ok || id.Subject == "" || printable(id.Subject) != id.Subject {
 		return nil, badToken("the subject claim is missing or not plain text", nil)
 	}
 	id.Issuer, _ = claims["iss"].(string)
-	if v, ok := lookup(claims, r.own.Identity.Roles); ok {
+	if v, ok := exchange.Claim(claims, r.own.Identity.Roles); ok {
 		id.Roles = texts(v)
 	}
-	scope, ok := lookup(claims, r.own.Identity.Scope)
+	scope, ok := exchange.Claim(claims, r.own.Identity.Scope)
 	if !ok && r.own.Identity.Scope == "scope" {
 		scope = claims["scp"]
 	}
@@ -116,17 +116,17 @@ func (r *rules) admit(claims map[string]any) (*verified, *refusal) {
 	}
 	for _, required := range [...]map[string][]string{r.all.RequiredClaims, r.own.RequiredClaims} {
 		for path, allowed := range required {
-			v, ok := lookup(claims, path)
+			v, ok := exchange.Claim(claims, path)
 			if !ok || len(allowed) > 0 && !slices.ContainsFunc(texts(v), func(s string) bool { return slices.Contains(allowed, s) }) {
 				return nil, &refusal{status: http.StatusForbidden, code: "claim-refused", oauth: "insufficient_scope", text: "a claim of the token is not one that is allowed here"}
 			}
 		}
 	}
-	if v, ok := lookup(claims, r.own.Identity.Consumer); ok && r.own.Identity.Consumer != "" {
+	if v, ok := exchange.Claim(claims, r.own.Identity.Consumer); ok && r.own.Identity.Consumer != "" {
 		out.consumer, _ = text(v)
 	}
 	for name, path := range r.all.ClaimsToHeaders {
-		if v, ok := lookup(claims, path); ok {
+		if v, ok := exchange.Claim(claims, path); ok {
 			if s := headerValue(v); s != "" {
 				out.headers = append(out.headers, exchange.Field{Name: name, Value: s})
 			}

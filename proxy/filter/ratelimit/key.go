@@ -138,21 +138,9 @@ func appendAddress(key []byte, ip netip.Addr, v6 int) []byte {
 	return append(key, b[:]...)
 }
 
-// appendClaim follows path through nested objects. A claim whose own name has
-// dots, as URLs have, is found by that name.
+// appendClaim appends a claim that names somebody.
 func appendClaim(key []byte, claims map[string]any, path string) ([]byte, bool) {
-	v, ok := claims[path]
-	for !ok {
-		head, rest, more := strings.Cut(path, ".")
-		if !more {
-			return key, false
-		}
-		if claims, ok = claims[head].(map[string]any); !ok {
-			return key, false
-		}
-		path = rest
-		v, ok = claims[path]
-	}
+	v, _ := exchange.Claim(claims, path)
 	switch v := v.(type) {
 	case string:
 		return append(key, v...), v != ""

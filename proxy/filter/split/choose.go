@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
@@ -151,26 +150,15 @@ func (w *when) holds(x *exchange.Exchange) bool {
 	return true
 }
 
-// claim finds a dotted path in the user's claims; a claim whose own name has
-// dots, as URLs have, is found by that name.
+// claim finds a claim of the user's.
 func claim(id *exchange.Identity, path string) any {
 	if id == nil {
 		return nil
 	}
-	claims := id.Claims
-	whole := path
-	for {
-		if v, ok := claims[path]; ok {
-			return v
-		}
-		head, rest, more := strings.Cut(path, ".")
-		inner, ok := claims[head].(map[string]any)
-		if !more || !ok {
-			break
-		}
-		claims, path = inner, rest
+	if v, ok := exchange.Claim(id.Claims, path); ok {
+		return v
 	}
-	if whole == "sub" && id.Subject != "" {
+	if path == "sub" && id.Subject != "" {
 		return id.Subject
 	}
 	return nil
