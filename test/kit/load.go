@@ -53,6 +53,11 @@ func (l *Load) work(conf *tls.Config, s Shot, keep bool) {
 	l.send(&http.Transport{DisableKeepAlives: !keep, TLSClientConfig: conf}, s, keep)
 }
 
+// Also adds a worker that sends over connections of tr.
+func (l *Load) Also(tr *http.Transport, s Shot) {
+	l.workers.Go(func() { l.send(tr, s, !tr.DisableKeepAlives) })
+}
+
 // send is one worker.
 func (l *Load) send(tr *http.Transport, s Shot, keep bool) {
 	defer tr.CloseIdleConnections()

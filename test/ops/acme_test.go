@@ -174,8 +174,8 @@ func TestACMERenewsUnderLoad(t *testing.T) {
 	app := kit.StartApp(t, "app", "")
 	e := startACME(t, p, p.CARoot, t.TempDir(), p.HTTPAddr, p.TLSAddr, "min_version: \"1.2\"", "domains: one.test", app)
 	first := awaitShown(t, e.secure, "one.test", p.Roots())
-	l := startLoad(t, &tls.Config{InsecureSkipVerify: true, ServerName: "one.test"},
-		shot{method: http.MethodGet, url: "https://" + e.secure + "/a", expect: `"app":"app"`})
+	l := kit.StartLoad(t, &tls.Config{InsecureSkipVerify: true, ServerName: "one.test"},
+		kit.Shot{Method: http.MethodGet, URL: "https://" + e.secure + "/a", Expect: `"app":"app"`})
 	// One connection from before the renewal to after it.
 	old, err := tls.Dial("tcp", e.secure, &tls.Config{InsecureSkipVerify: true, ServerName: "one.test"})
 	if err != nil {
@@ -204,7 +204,7 @@ func TestACMERenewsUnderLoad(t *testing.T) {
 	if _, err := old.Read(b); err != nil || string(b) != "HTTP/1.1 200" {
 		t.Errorf("the connection from before the renewals: %q, %v", b, err)
 	}
-	l.clean(100)
+	l.Clean(100)
 }
 
 // TestACMEInstancesShareADirectory: the CA's questions reach the first only, and

@@ -46,13 +46,13 @@ func TestEndpointChurnFailsNoRequest(t *testing.T) {
 	all := instancesOf(t, c, 2)
 	awaitEndpoints(t, c.Admin, "orders", 3)
 	token := c.Token(nil)
-	get := shot{method: http.MethodGet, url: "http://" + c.Edge + "/orders/a", token: token, expect: `"app":"orders"`}
-	l := startLoad(t, nil, get,
-		shot{method: http.MethodPost, url: "http://" + c.Edge + "/orders/b", token: token, body: "payload", expect: `"body":"payload"`})
+	get := kit.Shot{Method: http.MethodGet, URL: "http://" + c.Edge + "/orders/a", Token: token, Expect: `"app":"orders"`}
+	l := kit.StartLoad(t, nil, get,
+		kit.Shot{Method: http.MethodPost, URL: "http://" + c.Edge + "/orders/b", Token: token, Body: "payload", Expect: `"body":"payload"`})
 	for round := range 2 {
 		for n, i := range all {
 			before := i.App.Requests.Load()
-			l.during(300 * time.Millisecond)
+			l.During(300 * time.Millisecond)
 			kit.Eventually(t, 30*time.Second, fmt.Sprintf("round %d: instance %d gets requests", round, n), func() error {
 				if i.App.Requests.Load() == before {
 					return fmt.Errorf("none yet")
@@ -68,14 +68,14 @@ func TestEndpointChurnFailsNoRequest(t *testing.T) {
 			awaitEndpoints(t, c.Admin, "orders", 3)
 		}
 	}
-	l.clean(500)
+	l.Clean(500)
 
 	t.Run("killed", func(t *testing.T) {
-		l := startLoad(t, nil, get)
+		l := kit.StartLoad(t, nil, get)
 		for range 2 {
-			l.during(300 * time.Millisecond)
+			l.During(300 * time.Millisecond)
 			all[1].Process.Kill()
-			l.during(1500 * time.Millisecond)
+			l.During(1500 * time.Millisecond)
 			all[1].start()
 			kit.Eventually(t, 30*time.Second, "the instance is used again", func() error {
 				before := all[1].App.Requests.Load()
@@ -86,6 +86,6 @@ func TestEndpointChurnFailsNoRequest(t *testing.T) {
 				return nil
 			})
 		}
-		l.clean(200)
+		l.Clean(200)
 	})
 }

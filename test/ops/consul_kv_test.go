@@ -132,19 +132,19 @@ func TestFleetSwitchesTogetherByOneKey(t *testing.T) {
 		n.start(t)
 	}
 	f.agree("blue")
-	var shots []shot
+	var shots []kit.Shot
 	for _, n := range f.nodes {
-		shots = append(shots, shot{method: http.MethodGet, url: "http://" + n.edge + "/shop/a", expect: `"path":"/shop/a"`},
-			shot{method: http.MethodPost, url: "http://" + n.edge + "/shop/b", body: "payload", expect: `"body":"payload"`},
-			shot{method: http.MethodGet, url: "http://" + n.edge + "/own", expect: "own"})
+		shots = append(shots, kit.Shot{Method: http.MethodGet, URL: "http://" + n.edge + "/shop/a", Expect: `"path":"/shop/a"`},
+			kit.Shot{Method: http.MethodPost, URL: "http://" + n.edge + "/shop/b", Body: "payload", Expect: `"body":"payload"`},
+			kit.Shot{Method: http.MethodGet, URL: "http://" + n.edge + "/own", Expect: "own"})
 	}
-	l := startLoad(t, nil, shots...)
+	l := kit.StartLoad(t, nil, shots...)
 	for range 3 {
-		l.during(200 * time.Millisecond)
+		l.During(200 * time.Millisecond)
 		f.put("shop.yaml", weights(0, 100))
 		f.agree("green")
 		asked := blue.Requests.Load()
-		l.during(300 * time.Millisecond)
+		l.During(300 * time.Millisecond)
 		if blue.Requests.Load() != asked {
 			t.Error("blue is still asked")
 		}
@@ -186,7 +186,7 @@ func TestFleetSwitchesTogetherByOneKey(t *testing.T) {
 		}
 		f.agree("blue")
 	}
-	l.clean(500)
+	l.Clean(500)
 }
 
 func TestKeysAreKeptWhileConsulIsAway(t *testing.T) {
@@ -198,7 +198,7 @@ func TestKeysAreKeptWhileConsulIsAway(t *testing.T) {
 		n.start(t)
 	}
 	f.agree("blue")
-	l := startLoad(t, nil, shot{method: http.MethodGet, url: "http://" + f.nodes[0].edge + "/shop/a", expect: `"app":"blue"`})
+	l := kit.StartLoad(t, nil, kit.Shot{Method: http.MethodGet, URL: "http://" + f.nodes[0].edge + "/shop/a", Expect: `"app":"blue"`})
 	f.consul.Kill()
 	kit.Eventually(t, 60*time.Second, "Consul is missed", func() error {
 		if v := metric(t, f.nodes[0].admin, "lintel_config_kv_stale"); v != 1 {
@@ -241,7 +241,7 @@ func TestKeysAreKeptWhileConsulIsAway(t *testing.T) {
 	}
 	f.put("shop.yaml", weights(100, 0))
 	f.agree("blue")
-	l.clean(100)
+	l.Clean(100)
 }
 
 func TestWithoutConsulAndWithoutDiskNothingStarts(t *testing.T) {

@@ -61,8 +61,8 @@ services:
 			return nil
 		}
 	}
-	l := startLoad(t, nil, shot{method: http.MethodGet, url: "http://" + edge + "/x", expect: "served"},
-		shot{method: http.MethodPut, url: "http://" + edge + "/y", body: "z", expect: "served"})
+	l := kit.StartLoad(t, nil, kit.Shot{Method: http.MethodGet, URL: "http://" + edge + "/x", Expect: "served"},
+		kit.Shot{Method: http.MethodPut, URL: "http://" + edge + "/y", Body: "z", Expect: "served"})
 	kit.Eventually(t, time.Minute, "all three are used", share(func(before, after int64) bool { return after-before > 10 }))
 	_ = first.Close()
 	killed := time.Now()
@@ -79,10 +79,10 @@ services:
 		return nil
 	})
 	t.Logf("left out %s after its death", time.Since(killed).Round(time.Millisecond))
-	l.during(2 * time.Second) // the ejection ends meanwhile: its probes keep it out
+	l.During(2 * time.Second) // the ejection ends meanwhile: its probes keep it out
 	serve(0, dead)
 	back := time.Now()
 	kit.Eventually(t, time.Minute, "it is used again", share(func(before, after int64) bool { return after-before > 10 }))
 	t.Logf("has its share again %s after its return", time.Since(back).Round(time.Millisecond))
-	l.clean(200)
+	l.Clean(200)
 }

@@ -57,9 +57,9 @@ func TestNewBinaryTakesOverUnderLoad(t *testing.T) {
 	awaitText(t, heard, "READY=1")
 	token := c.Token(nil)
 	ws := openSocket(t, c, "/open/ws")
-	l := startLoad(t, nil, shot{method: "GET", url: "http://" + c.Edge + "/orders/x", token: token, expect: `"app":"orders"`},
-		shot{method: "POST", url: "http://" + c.Edge + "/open/x", body: "once", expect: `"app":"orders"`})
-	l.during(300 * time.Millisecond)
+	l := kit.StartLoad(t, nil, kit.Shot{Method: "GET", URL: "http://" + c.Edge + "/orders/x", Token: token, Expect: `"app":"orders"`},
+		kit.Shot{Method: "POST", URL: "http://" + c.Edge + "/open/x", Body: "once", Expect: `"app":"orders"`})
+	l.During(300 * time.Millisecond)
 
 	pid := handOver(t, pidFile)
 	awaitText(t, heard, fmt.Sprintf("MAINPID=%d", pid))
@@ -84,11 +84,11 @@ func TestNewBinaryTakesOverUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitText(t, c.Ingress.Stderr, "the new process did not become ready; this one goes on")
-	l.during(300 * time.Millisecond)
+	l.During(300 * time.Millisecond)
 	if got := pidIn(pidFile); got != again {
 		t.Errorf("process %d serves, want still %d", got, again)
 	}
-	l.clean(200)
+	l.Clean(200)
 	if strings.Contains(heard.String(), "STOPPING=1") {
 		t.Errorf("the service manager was told that all is stopping:\n%s", heard)
 	}
@@ -112,8 +112,8 @@ func TestNewSidecarTakesOverUnderLoad(t *testing.T) {
 		}
 		return nil
 	})
-	l := startLoad(t, nil, shot{method: "POST", url: "http://" + c.Edge + "/open/x", body: "in", expect: `"app":"orders"`},
-		shot{method: "GET", url: "http://" + c.Edge + "/orders/call?service=inventory&path=/x", token: c.Token(nil), expect: `"next_status":200`})
+	l := kit.StartLoad(t, nil, kit.Shot{Method: "POST", URL: "http://" + c.Edge + "/open/x", Body: "in", Expect: `"app":"orders"`},
+		kit.Shot{Method: "GET", URL: "http://" + c.Edge + "/orders/call?service=inventory&path=/x", Token: c.Token(nil), Expect: `"next_status":200`})
 	left := make(chan string, 1)
 	stop, watched := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -137,7 +137,7 @@ func TestNewSidecarTakesOverUnderLoad(t *testing.T) {
 	if code := c.Orders.Process.Wait(time.Minute); code != 0 {
 		t.Errorf("exit code %d of the old process, want 0", code)
 	}
-	l.during(4 * time.Second) // longer than a TTL that nobody renews
+	l.During(4 * time.Second) // longer than a TTL that nobody renews
 	close(stop)
 	<-watched
 	select {
@@ -145,7 +145,7 @@ func TestNewSidecarTakesOverUnderLoad(t *testing.T) {
 		t.Errorf("Consul saw it %s meanwhile", got)
 	default:
 	}
-	l.clean(200)
+	l.Clean(200)
 	_ = syscall.Kill(pid, syscall.SIGTERM)
 	awaitEnd(t, pid)
 	if got, err := consulSees(consul, "orders"); got != "gone" {

@@ -135,8 +135,8 @@ func TestDeadCollectorCostsNoRequest(t *testing.T) {
 	t.Cleanup(func() { _ = l.Close() })
 	c := kit.StartChain(t, kit.ChainOptions{Ingress: otlp(l.Addr().String()), SidecarTop: otlp(kit.FreeAddr(t))})
 	load := meshLoad(t, c)
-	load.during(4 * time.Second)
-	load.clean(300)
+	load.During(4 * time.Second)
+	load.Clean(300)
 	c.Ingress.Signal(15)
 	if code := c.Ingress.Wait(time.Minute); code != 0 { // for the collector it would wait for ever
 		t.Errorf("exit code %d", code)

@@ -73,11 +73,11 @@ func TestConsulOutageFailsNoRequest(t *testing.T) {
 	consul := kit.StartConsul(t, kit.WithDataDir())
 	c := kit.StartChain(t, kit.ChainOptions{Consul: consul, ConsulCA: true})
 	token := c.Token(nil)
-	l := startLoad(t, nil,
-		shot{method: http.MethodGet, url: "http://" + c.Edge + "/orders/call?service=inventory&path=/x", token: token, expect: `"next_status":200`},
-		shot{method: http.MethodPost, url: "http://" + c.Edge + "/orders/b", token: token, body: "payload", expect: `"body":"payload"`},
+	l := kit.StartLoad(t, nil,
+		kit.Shot{Method: http.MethodGet, URL: "http://" + c.Edge + "/orders/call?service=inventory&path=/x", Token: token, Expect: `"next_status":200`},
+		kit.Shot{Method: http.MethodPost, URL: "http://" + c.Edge + "/orders/b", Token: token, Body: "payload", Expect: `"body":"payload"`},
 	)
-	l.during(500 * time.Millisecond)
+	l.During(500 * time.Millisecond)
 	consul.Kill()
 	awaitStale(t, c)
 	consul.Restart()
@@ -87,8 +87,8 @@ func TestConsulOutageFailsNoRequest(t *testing.T) {
 	awaitStale(t, c)
 	consul.Thaw()
 	awaitFresh(t, c)
-	l.during(3 * time.Second)
-	l.clean(1000)
+	l.During(3 * time.Second)
+	l.Clean(1000)
 }
 
 func TestColdStartWithoutConsulServesFromDisk(t *testing.T) {

@@ -28,10 +28,10 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 	sse := openEvents(t, c, "/orders/ticks?n=120&every=100", token)
 	ws := openSocket(t, c, "/open/ws")
-	l := startLoad(t, nil,
-		shot{method: http.MethodGet, url: "http://" + c.Edge + "/orders/a", token: token, expect: `"app":"orders"`},
-		shot{method: http.MethodPost, url: "http://" + c.Edge + "/orders/b", token: token, body: "payload", expect: `"body":"payload"`},
-		shot{method: http.MethodGet, url: "http://" + c.Edge + "/open/call?service=inventory&path=/x", expect: `"next_status":200`},
+	l := kit.StartLoad(t, nil,
+		kit.Shot{Method: http.MethodGet, URL: "http://" + c.Edge + "/orders/a", Token: token, Expect: `"app":"orders"`},
+		kit.Shot{Method: http.MethodPost, URL: "http://" + c.Edge + "/orders/b", Token: token, Body: "payload", Expect: `"body":"payload"`},
+		kit.Shot{Method: http.MethodGet, URL: "http://" + c.Edge + "/open/call?service=inventory&path=/x", Expect: `"next_status":200`},
 	)
 	const hups, replaced = 20, 2
 	for n := range hups + replaced {
@@ -57,12 +57,12 @@ func TestReloadUnderLoad(t *testing.T) {
 				t.Errorf("the route of version %d still answers %d", n-1, status)
 			}
 		}
-		l.during(100 * time.Millisecond)
+		l.During(100 * time.Millisecond)
 	}
 	if err := sse.all(120); err != nil {
 		t.Errorf("server-sent events: %v", err)
 	}
-	l.clean(1000)
+	l.Clean(1000)
 	// A file replaced before a SIGHUP may be seen by the watcher too: never
 	// fewer generations than versions.
 	if got := metric(t, c.Admin, "lintel_config_generation"); got < before+hups+replaced {

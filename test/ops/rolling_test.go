@@ -108,7 +108,7 @@ func TestRollingRestartBehindALoadBalancer(t *testing.T) {
 		all = append(all, i)
 	}
 	b := startBalancer(t, all...)
-	post := shot{method: "POST", url: "http://" + b.addr + "/open/x", body: "once", expect: `"app":"orders"`}
+	post := kit.Shot{Method: "POST", URL: "http://" + b.addr + "/open/x", Body: "once", Expect: `"app":"orders"`}
 	kit.Eventually(t, time.Minute, "both are in service", func() error {
 		for _, i := range all {
 			if !i.ready.Load() {
@@ -119,11 +119,11 @@ func TestRollingRestartBehindALoadBalancer(t *testing.T) {
 	})
 	two := new(http.Protocols)
 	two.SetUnencryptedHTTP2(true)
-	l := startLoad(t, nil, post, shot{method: "GET", url: "http://" + b.addr + "/orders/x", token: c.Token(nil), expect: `"app":"orders"`})
-	l.workers.Go(func() { l.send(&http.Transport{Protocols: two}, post, true) })
+	l := kit.StartLoad(t, nil, post, kit.Shot{Method: "GET", URL: "http://" + b.addr + "/orders/x", Token: c.Token(nil), Expect: `"app":"orders"`})
+	l.Also(&http.Transport{Protocols: two}, post)
 	for range 2 {
 		for k, i := range all {
-			l.during(200 * time.Millisecond)
+			l.During(200 * time.Millisecond)
 			running[k].Signal(syscall.SIGTERM)
 			if code := running[k].Wait(time.Minute); code != 0 {
 				t.Errorf("exit code %d: something was cut", code)
@@ -137,5 +137,5 @@ func TestRollingRestartBehindALoadBalancer(t *testing.T) {
 			})
 		}
 	}
-	l.clean(500)
+	l.Clean(500)
 }

@@ -33,11 +33,11 @@ func leafOf(addr string) (*x509.Certificate, error) {
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0], nil
 }
 
-func meshLoad(t testing.TB, c *kit.Chain) *load {
+func meshLoad(t testing.TB, c *kit.Chain) *kit.Load {
 	token := c.Token(nil)
-	return startLoad(t, nil,
-		shot{method: http.MethodGet, url: "http://" + c.Edge + "/orders/call?service=inventory&path=/x", token: token, expect: `"next_status":200`},
-		shot{method: http.MethodPost, url: "http://" + c.Edge + "/orders/b", token: token, body: "payload", expect: `"body":"payload"`})
+	return kit.StartLoad(t, nil,
+		kit.Shot{Method: http.MethodGet, URL: "http://" + c.Edge + "/orders/call?service=inventory&path=/x", Token: token, Expect: `"next_status":200`},
+		kit.Shot{Method: http.MethodPost, URL: "http://" + c.Edge + "/orders/b", Token: token, Body: "payload", Expect: `"body":"payload"`})
 }
 
 func TestIdentityRotationFailsNoRequest(t *testing.T) {
@@ -56,12 +56,12 @@ func TestIdentityRotationFailsNoRequest(t *testing.T) {
 				t.Errorf("the sidecar shows a certificate that ended at %s", leaf.NotAfter)
 			}
 		}
-		l.during(250 * time.Millisecond)
+		l.During(250 * time.Millisecond)
 	}
 	if err := sse.all(110); err != nil {
 		t.Errorf("a stream older than the certificate it began with: %v", err)
 	}
-	l.clean(500)
+	l.Clean(500)
 	if len(serials) < 4 {
 		t.Errorf("%d certificates in a minute, want at least 4", len(serials))
 	}
@@ -76,7 +76,7 @@ func TestConsulRootRotationFailsNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := meshLoad(t, c)
-	l.during(500 * time.Millisecond)
+	l.During(500 * time.Millisecond)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -113,8 +113,8 @@ func TestConsulRootRotationFailsNoRequest(t *testing.T) {
 			return err
 		})
 	}
-	l.during(2 * time.Second)
-	l.clean(500)
+	l.During(2 * time.Second)
+	l.Clean(500)
 	if after, err := leafOf(c.Orders.Mesh); err != nil || after.SerialNumber.Cmp(before.SerialNumber) == 0 {
 		t.Errorf("the leaf is still the same: %v", err)
 	}

@@ -166,8 +166,8 @@ services:
 		}
 	})
 	t.Run("replaced under load", func(t *testing.T) {
-		l := startLoad(t, conf("two.test"), shot{method: http.MethodGet, url: "https://" + addr + "/a", expect: `"app":"app"`},
-			shot{method: http.MethodPost, url: "https://" + addr + "/b", body: "payload", expect: `"body":"payload"`})
+		l := kit.StartLoad(t, conf("two.test"), kit.Shot{Method: http.MethodGet, URL: "https://" + addr + "/a", Expect: `"app":"app"`},
+			kit.Shot{Method: http.MethodPost, URL: "https://" + addr + "/b", Body: "payload", Expect: `"body":"payload"`})
 		for range 2 {
 			fresh := put("two.test") // the two files are not replaced in one instant
 			kit.Eventually(t, time.Minute, "the new certificate", func() error {
@@ -182,6 +182,6 @@ services:
 		}
 		kit.Replace(t, filepath.Join(dir, "two.test.pem"), "broken")
 		awaitText(t, p.Stderr, "the old ones stay")
-		l.clean(300)
+		l.Clean(300)
 	})
 }
