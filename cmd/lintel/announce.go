@@ -20,7 +20,7 @@ func (p *process) announce(ctx context.Context, m mode) {
 		return
 	}
 	if err := p.handover.ready(); err != nil {
-		p.log.Error("handover: the process before was not told", "error", err)
+		p.log.Error("handover: no pid file was written, or the process before was not told; that one then goes on", "error", err)
 	}
 	p.tell(fmt.Sprintf("READY=1\nSTATUS=ready\nMAINPID=%d", os.Getpid()))
 	var ping <-chan time.Time
