@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -11,6 +12,30 @@ type RetryBudget struct {
 	Ratio        float64       `yaml:"ratio" default:"0.2" min:"0" max:"10" doc:"Retries per request within window; 0.2 is one for every five requests."`
 	Window       time.Duration `yaml:"window" default:"10s" min:"1s" max:"5m" doc:"Length of the window the share is taken over."`
 	MinPerSecond float64       `yaml:"min_per_second" default:"3" min:"0" max:"1000000" doc:"Retries per second that are allowed besides, so that a service with few requests has some too."`
+}
+
+// Hedge sends a request that only reads a second time when its answer is late.
+type Hedge struct {
+	After   string   `yaml:"after" default:"p95" doc:"When it is late: a duration, or p50 to p99, what that share of the answers' heads takes no longer than, as measured on this route since the configuration was loaded: nothing is hedged before 100 answers, and nothing within 1 ms." example:"50ms"`
+	Methods []string `yaml:"methods" listify:"true" enum:"GET,HEAD,OPTIONS,POST" default:"[GET, HEAD]" doc:"Methods that only read. With a body only if that is of known length and within retries.buffer_body."`
+}
+
+// Late is what After says: a share of the answers, or else a time; false if
+// neither.
+func (h *Hedge) Late() (q float64, d time.Duration, ok bool) {
+	if n, is := strings.CutPrefix(h.After, "p"); is {
+		percent, err := strconv.Atoi(n)
+		return float64(percent) / 100, 0, err == nil && len(n) == 2 && percent >= 50
+	}
+	d, err := time.ParseDuration(h.After)
+	return 0, d, err == nil && d >= time.Millisecond && d <= time.Minute
+}
+
+// Validate implements Validator.
+func (h *Hedge) Validate(report func(path, msg string)) {
+	if _, _, ok := h.Late(); !ok {
+		report("after", fmt.Sprintf("expected a duration from 1ms to 1m, or p50 to p99, found %q", h.After))
+	}
 }
 
 // Concurrency bounds how many exchanges a service has at once.

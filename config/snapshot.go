@@ -116,6 +116,7 @@ type Route struct {
 	StreamIdle    time.Duration `yaml:"stream_idle" default:"0s" doc:"Longest gap within an answer's body. 0s is unlimited."`
 	TunnelIdle    time.Duration `yaml:"tunnel_idle" default:"1h" doc:"A WebSocket or other upgraded connection is closed when nothing has passed for so long, in either direction. 0s is unlimited."`
 	Retries       Retries       `yaml:"retries" doc:"Retries of idempotent requests."`
+	Hedge         *Hedge        `yaml:"hedge" short:"After" doc:"Sends a request that only reads to a second endpoint when the first is late, and takes the first good answer. {} takes the defaults."`
 	Priority      string        `yaml:"priority" enum:"critical,default,sheddable" default:"default" doc:"Whose requests are turned away first when the machine is full (overload): sheddable, then default; critical never."`
 }
 
@@ -306,6 +307,7 @@ type Upstream struct {
 	Service string `yaml:"service" required:"true" doc:"The service."`
 	Bind    string `yaml:"bind" required:"true" doc:"Loopback host:port." example:"127.0.0.1:9191"`
 
+	Hedge    *Hedge `yaml:"hedge" short:"After" doc:"Sends a request that only reads to a second endpoint when the first is late, and takes the first good answer. {} takes the defaults."`
 	Protocol string `yaml:"protocol" enum:"http,tcp" doc:"tcp carries opaque streams to a service whose sidecar has app_protocol tcp; the service's own, http unless it says tcp, when empty."`
 }
 

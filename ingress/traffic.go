@@ -255,6 +255,8 @@ func shaped(cfg *config.Route, fail failure) error {
 		return fail("sticky", "sticky is for a split, and there is none")
 	case len(cfg.Split) == 0 && cfg.Rollback != nil:
 		return fail("rollback", "rollback is for a split, and there is none")
+	case cfg.Hedge != nil && cfg.Service == "" && len(cfg.Split) == 0:
+		return fail("hedge", "nothing is forwarded, so nothing can be hedged: want service or split")
 	case cfg.Mirror != nil && cfg.Service == "" && len(cfg.Split) == 0:
 		return fail("mirror", "nothing is forwarded, so nothing can be mirrored: want service or split")
 	}

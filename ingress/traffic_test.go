@@ -42,6 +42,7 @@ func TestWrongTrafficIsRefusedAtItsKey(t *testing.T) {
 		"routes: [{name: r, service: plain, sticky: {address: true}}]":                                                           "sticky is for a split",
 		"routes: [{name: r, service: plain, rollback: {}}]":                                                                      "rollback is for a split",
 		"routes: [{name: r, respond: {}, mirror: {service: plain}}]":                                                             "nothing is forwarded",
+		"routes: [{name: r, redirect: {}, hedge: p95}]":                                                                          "nothing can be hedged",
 		"routes: [{name: r, service: plain, mirror: {service: no}}]":                                                             `service "no" does not exist`,
 		"routes: [{name: r, service: plain, mirror: {service: other, methods: [post]}}]":                                         `mirror.methods: found "post"`,
 		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: other, weight: 1}], sticky: {cookie: a, header: b}}]": "found 2 of cookie, header, claim and address",

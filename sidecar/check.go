@@ -53,10 +53,12 @@ func Check(s *config.Snapshot) error {
 	if err == nil {
 		out.Release()
 	}
-	streams, err := c.opaque(s)
-	errs = append(errs, err)
-	if err == nil {
+	streams, serr := c.opaque(s)
+	switch {
+	case serr == nil:
 		streams.lease.Release()
+	case err == nil || serr.Error() != err.Error(): // both look which services are opaque
+		errs = append(errs, serr)
 	}
 	if s.Sidecar.App != "" && s.Sidecar.AppProtocol != "tcp" {
 		in, _, err := c.inbound(s, memory)

@@ -24,3 +24,24 @@ func TestASidecarTakesFaultsInBothDirectionsAndNoKeys(t *testing.T) {
 		}
 	}
 }
+
+func TestAnUpstreamsHedgeIsForHTTP(t *testing.T) {
+	for upstream, want := range map[string]string{
+		"{service: stock, bind: \"127.0.0.1:2\", hedge: p90}":              "",
+		"{service: redis, bind: \"127.0.0.1:2\", hedge: p90}":              "f.yaml:5: sidecar.upstreams[0].hedge is for HTTP",
+		"{service: x, bind: \"127.0.0.1:2\", protocol: tcp, hedge: p90}":   "hedge is for HTTP",
+		"{service: redis, bind: \"127.0.0.1:2\", protocol: http}":          "say one of them only",
+		"{service: x, bind: \"127.0.0.1:2\", hedge: {after: 1h}}":          "sidecar.upstreams[0].hedge.after",
+		"{service: x, bind: \"127.0.0.1:2\", hedge: {methods: [DELETE]}}":  "sidecar.upstreams[0].hedge.methods",
+		"{service: x, bind: \"127.0.0.1:2\", hedge: {methods: [OPTIONS]}}": "",
+	} {
+		s, err := config.Parse("f.yaml", []byte("version: 1\nidentity: {source: embedded}\ndiscovery: {consul: {}}\nservices: {redis: {mesh: true, protocol: tcp, static: [\"127.0.0.1:3\"]}}\n"+
+			"sidecar: {service: orders, app: \"127.0.0.1:1\", upstreams: ["+upstream+"]}\n"))
+		if err == nil {
+			err = Check(s)
+		}
+		if want == "" && err != nil || want != "" && (err == nil || strings.Count(err.Error(), want) != 1) {
+			t.Errorf("%s: %v, want %q", upstream, err, want)
+		}
+	}
+}

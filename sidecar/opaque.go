@@ -33,9 +33,10 @@ func (c *compiler) opaque(s *config.Snapshot) (o *opaque, err error) {
 	cfg := s.Sidecar
 	o = &opaque{services: map[string]*cluster.Cluster{}, lease: c.stores.Lease(), idle: cfg.TunnelIdle,
 		forward: compose.Forwarding(cfg.Timeout, cfg.Retries, nil)}
+	lease := o.lease
 	defer func() {
 		if err != nil {
-			o.lease.Release()
+			lease.Release()
 		}
 	}()
 	names, err := opaqueServices(s)
@@ -124,6 +125,10 @@ func opaqueServices(s *config.Snapshot) (map[string]bool, error) {
 		}
 		is[u.Service] = protocol
 		if protocol == "tcp" {
+			if u.Hedge != nil {
+				at := fmt.Sprintf("sidecar.upstreams[%d].hedge", i)
+				return nil, fmt.Errorf("%s: %s is for HTTP, and %s is reached by opaque TCP", s.Pos(at), at, u.Service)
+			}
 			out[u.Service] = true
 		}
 	}

@@ -76,6 +76,8 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 		if _, err := dests.get(u.Service); err != nil {
 			return nil, fmt.Errorf("%s: %w", pos, err)
 		}
+		forward := forward
+		forward.Hedge = compose.Hedge(u.Hedge)
 		spec.Routes = append(spec.Routes, route.Route{Name: "upstream-" + u.Service, Pos: pos,
 			Listeners: []string{upstreamListener(i)}, Filters: chain, Forward: forward, RewriteHost: u.Service,
 			TunnelIdle: int64(s.Sidecar.TunnelIdle), Before: c.sender.BeforeWrite,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,7 +145,7 @@ func needRestart(old, now *config.Snapshot) []string {
 	}{
 		{"listeners", old.Listeners, now.Listeners}, {"discovery", old.Discovery, now.Discovery},
 		{"identity", old.Identity, now.Identity}, {"tracing", old.Tracing, now.Tracing},
-		{"admin", old.Admin, now.Admin}, {"sidecar (all but policy, filters, timeout, retries, forward_token and user_headers)", fixed(old.Sidecar), fixed(now.Sidecar)},
+		{"admin", old.Admin, now.Admin}, {"sidecar (all but policy, filters, timeout, retries, upstreams.hedge, forward_token and user_headers)", fixed(old.Sidecar), fixed(now.Sidecar)},
 	} {
 		if !reflect.DeepEqual(s.a, s.b) {
 			out = append(out, s.name)
@@ -183,6 +184,10 @@ func fixed(s *config.Sidecar) config.Sidecar {
 	}
 	c := *s
 	c.Policy, c.Inbound, c.OutboundChain = config.Policy{}, nil, nil
+	c.Upstreams = slices.Clone(c.Upstreams)
+	for i := range c.Upstreams {
+		c.Upstreams[i].Hedge = nil
+	}
 	c.Timeout, c.Retries, c.ForwardToken, c.UserHeaders = 0, config.Retries{}, false, false
 	return c
 }

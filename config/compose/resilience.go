@@ -43,6 +43,18 @@ func Forwarding(timeout time.Duration, r config.Retries, d *config.Deadline) clu
 	return o
 }
 
+// Hedge turns a route's setting into the cluster's.
+func Hedge(h *config.Hedge) *cluster.Hedge {
+	if h == nil {
+		return nil
+	}
+	q, d, _ := h.Late()
+	if q > 0 {
+		return cluster.HedgeBeyond(q, h.Methods)
+	}
+	return cluster.HedgeAfter(d, h.Methods)
+}
+
 // resilient sets what of a cluster's configuration is about budgets and limits.
 func resilient(c *cluster.Config, svc config.Service) {
 	c.RetryBudget = cluster.RetryBudgetConfig(svc.RetryBudget)

@@ -30,6 +30,16 @@ func (w *Watched) resilience() error {
 		m.RegisterCounter("lintel_retry_budget_exhausted_total", "Retries that were not made because the service's retry_budget was used up.", service, func(emit tracing.Emit) {
 			each(func(s cluster.Status) { emit(float64(s.Retries.Exhausted), s.Service) })
 		}),
+		m.RegisterCounter("lintel_hedges_total", "Second attempts of hedged requests: won (its answer was the first good one), lost (the first attempt was answered after all), failed, refused (not made: nobody else to ask, no place in concurrency, or no retry budget).", []string{"lintel_service", "outcome"}, func(emit tracing.Emit) {
+			each(func(s cluster.Status) {
+				if h := s.Hedges; h != (cluster.HedgeStatus{}) {
+					emit(float64(h.Won), s.Service, "won")
+					emit(float64(h.Lost), s.Service, "lost")
+					emit(float64(h.Failed), s.Service, "failed")
+					emit(float64(h.Refused), s.Service, "refused")
+				}
+			})
+		}),
 		m.RegisterGauge("lintel_concurrency_limit", "Exchanges that a service may have at once.", service,
 			limited(func(l *cluster.LimitStatus) float64 { return float64(l.Limit) })),
 		m.RegisterGauge("lintel_concurrency_busy", "Exchanges that it has.", service,

@@ -57,6 +57,30 @@ func TestForwardingAllocatesNothing(t *testing.T) {
 	}
 }
 
+// A hedge costs a few allocations before it is needed: the attempt's own life, its
+// timer, and what both attempts share.
+func TestAHedgeThatNobodyNeedsAllocatesLittle(t *testing.T) {
+	c := New(Config{Service: "orders", Transport: &silent{}})
+	c.Replace([]Endpoint{{Address: "a:1"}, {Address: "b:1"}})
+	x, o := &exchange.Exchange{}, opts
+	for _, v := range []struct {
+		hedge *Hedge
+		most  float64
+	}{{HedgeAfter(time.Second, []string{"GET"}), 7}, {HedgeAfter(time.Second, []string{"HEAD"}), 1}, {HedgeBeyond(0.9, []string{"HEAD"}), 1}} {
+		o.Hedge = v.hedge
+		if n := testing.AllocsPerRun(2000, func() {
+			x.Start, x.Request.Method = time.Now(), "GET"
+			if f := c.Forward(x, &o); f != nil {
+				t.Fatal(f)
+			}
+			x.RunDone()
+			x.Reset()
+		}); n > v.most {
+			t.Errorf("%v: %v allocations, want at most %v", v.hedge.Methods, n, v.most)
+		}
+	}
+}
+
 func BenchmarkForward(b *testing.B) {
 	breaker := BreakerConfig{Enabled: true, Failures: 10, Window: 10 * time.Second, Open: time.Second, Trials: 1}
 	both := breaker
@@ -70,8 +94,13 @@ func BenchmarkForward(b *testing.B) {
 		{"limit", Config{Breaker: breaker, Limit: &LimitConfig{Max: 100, QueueTimeout: time.Second}}},
 		{"adaptive", Config{Breaker: breaker, Limit: &LimitConfig{Max: 100, Min: 1, Adaptive: true, QueueTimeout: time.Second}}},
 		{"endpoints", Config{Breaker: both}},
+		{"hedge", Config{Breaker: breaker}}, // that nobody needs
 	} {
 		b.Run(v.name, func(b *testing.B) {
+			o := opts
+			if v.name == "hedge" {
+				o.Hedge = HedgeAfter(time.Second, []string{"GET"})
+			}
 			b.ReportAllocs()
 			v.cfg.Service, v.cfg.Transport = "orders", &silent{}
 			c := New(v.cfg)
@@ -79,7 +108,7 @@ func BenchmarkForward(b *testing.B) {
 			x := &exchange.Exchange{}
 			for b.Loop() {
 				x.Start, x.Request.Method = time.Now(), "GET"
-				if f := c.Forward(x, &opts); f != nil {
+				if f := c.Forward(x, &o); f != nil {
 					b.Fatal(f)
 				}
 				x.RunDone()

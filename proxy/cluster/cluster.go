@@ -57,6 +57,7 @@ type Cluster struct {
 	lineup    atomic.Pointer[lineup]
 	inHand    atomic.Int64
 	ejections atomic.Uint64
+	hedges    hedges
 	closed    sync.Once
 	leave     func() // Here
 

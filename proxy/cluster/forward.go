@@ -26,6 +26,8 @@ type Options struct {
 	IdempotencyKey bool     // and any other with an Idempotency-Key
 	DeadlineFrom   []string // fields in which trusted callers say how long they wait
 	DeadlineTo     string   // field in which the service is told; "" none
+
+	Hedge *Hedge // nil: none
 }
 
 // errTimeout is the cancellation cause when Options.Timeout has passed.
@@ -80,7 +82,12 @@ func (r *run) loop() *exchange.Fault {
 	}
 	for n := 0; ; {
 		x.Spare = r.left(n)
-		fault := r.once()
+		var fault *exchange.Fault
+		if r.o.Hedge == nil || !r.hedging() {
+			fault = r.once()
+		} else {
+			fault = r.twofold()
+		}
 		again, counts := r.again(fault)
 		var wait time.Duration
 		switch {
@@ -164,6 +171,9 @@ func (r *run) visit() (struct{}, error) {
 		x.Sent = since(x.Start)
 	}
 	x.Answered = time.Time{}
+	if r.hedge != nil {
+		r.hedge.asks(m)
+	}
 	m.busy.Add(1)
 	c.inHand.Add(1)
 	r.holds = true
@@ -209,14 +219,24 @@ func (r *run) send(m *member) error {
 		}
 	}()
 	r.mesh = up.Info().PeerID != ""
-	r.tell()
-	if x.BeforeWrite != nil {
-		if err := x.BeforeWrite(x, up.Info()); err != nil {
-			return err
-		}
+	if err := r.prepare(up); err != nil {
+		return err
 	}
 	sent = true
 	return up.RoundTrip(x)
+}
+
+// prepare changes the request for the connection it is about to go on.
+func (r *run) prepare(up exchange.Upstream) error {
+	if r.hedge != nil { // it may be copied any time
+		r.hedge.mu.Lock()
+		defer r.hedge.mu.Unlock()
+	}
+	r.tell()
+	if before := r.x.BeforeWrite; before != nil {
+		return before(r.x, up.Info())
+	}
+	return nil
 }
 
 func (c *Cluster) protocol(x *exchange.Exchange) exchange.Protocol {
@@ -241,7 +261,7 @@ func (r *run) keepBody() *exchange.Fault {
 		r.upload = &upload{ReadCloser: r.kept}
 		req.Body = r.upload
 		return nil
-	case req.Upgrade != "" || r.o.Attempts == 0 || !r.twice(),
+	case req.Upgrade != "" || (r.o.Attempts == 0 || !r.twice()) && !r.o.Hedge.takes(req.Method),
 		req.Length < 0 || req.Length > r.o.BufferBody:
 		r.upload = &upload{ReadCloser: req.Body}
 		req.Body = r.upload

@@ -6,6 +6,7 @@ import "time"
 // and limits.
 type Resilience struct {
 	Retries     RetryStatus  `json:"retries"`
+	Hedges      HedgeStatus  `json:"hedges,omitzero"`
 	Concurrency *LimitStatus `json:"concurrency,omitempty"`
 }
 
@@ -13,6 +14,14 @@ type Resilience struct {
 type RetryStatus struct {
 	Made      uint64 `json:"made"`
 	Exhausted uint64 `json:"budget_exhausted"` // not made for want of budget
+}
+
+// HedgeStatus counts second attempts by what became of them.
+type HedgeStatus struct {
+	Won     uint64 `json:"won"`     // its answer was the first good one
+	Lost    uint64 `json:"lost"`    // the first attempt was answered after all
+	Failed  uint64 `json:"failed"`  // it got no good answer
+	Refused uint64 `json:"refused"` // not made: nobody else to ask, no place in concurrency, or no retry budget
 }
 
 // LimitStatus is a concurrency limit.
@@ -30,6 +39,8 @@ func (c *Cluster) resilience() (r Resilience) {
 	if b := c.budget; b != nil {
 		r.Retries = RetryStatus{b.retries.Load(), b.exhausted.Load()}
 	}
+	n := &c.hedges
+	r.Hedges = HedgeStatus{n.won.Load(), n.lost.Load(), n.failed.Load(), n.refused.Load()}
 	if l := c.limit; l != nil {
 		l.mu.Lock()
 		s := &LimitStatus{Limit: l.max, Busy: l.busy, Queued: l.queue.Len()}

@@ -32,6 +32,8 @@ type run struct {
 	holds   bool      // the attempt counts as busy there
 	visited bool      // the endpoint's breaker let the attempt in
 	placed  bool      // it has a place in the service's limit
+	hedge   *hedge    // there may be a second attempt beside the one in progress
+	hedged  bool      // there was one
 	now     time.Time // when the deadline was set; zero once that is past
 
 	try  func() (struct{}, error) // attempt

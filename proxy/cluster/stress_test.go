@@ -54,7 +54,7 @@ func stress(t *testing.T, balance string) {
 	c := newTest(t, tr, Config{Balance: balance, Hash: []HashKey{{From: "path"}}, BoundedLoad: 1.25, SlowStart: 5 * time.Millisecond, Panic: 0.3, Subset: 6,
 		Breaker:  BreakerConfig{Enabled: true, Failures: 30, Open: time.Millisecond, Trials: 1, Window: 50 * time.Millisecond, Per: "both"},
 		Outlier:  &Outlier{Consecutive: 4, Interval: 5 * time.Millisecond, Base: 3 * time.Millisecond, Longest: 10 * time.Millisecond, MaxEjected: 1},
-		Limit:    &LimitConfig{Max: 12, Queue: 8, QueueTimeout: 2 * time.Millisecond},
+		Limit:    &LimitConfig{Max: 22, Queue: 8, QueueTimeout: 2 * time.Millisecond},
 		Failover: &Failover{Tiers: []*Cluster{spare}, Return: time.Millisecond}})
 	t.Cleanup(func() { _ = c.Close() })
 	all := make([]Endpoint, 10)
@@ -87,6 +87,15 @@ func stress(t *testing.T, balance string) {
 	asking.Wait()
 	close(stop)
 	changing.Wait()
+	for range 2000 { // second attempts that were given up may still be about to end
+		if c.Status().Concurrency.Busy == 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if h := c.Status().Hedges; h.Won+h.Lost+h.Failed == 0 {
+		t.Errorf("nothing was hedged: %+v", h)
+	}
 	c.mu.Lock()
 	for _, m := range c.members {
 		if n := m.busy.Load(); n != 0 {
@@ -112,6 +121,9 @@ func askOnce(c *Cluster) {
 	}
 	o := opts
 	o.Timeout = time.Duration(1+rand.IntN(5)) * time.Millisecond
+	if rand.IntN(2) == 0 {
+		o.Hedge = HedgeAfter(time.Duration(1+rand.IntN(500))*time.Microsecond, []string{"GET", "POST"})
+	}
 	defer over(x)
 	defer func() {
 		if p := recover(); p != nil && p != "of a test" {

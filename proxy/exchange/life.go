@@ -54,6 +54,11 @@ func (x *Exchange) Context() context.Context { return x.Life().Context() }
 // Cancel ends the exchange's context: reading an answer's body fails from now.
 func (x *Exchange) Cancel(cause error) { x.Life().Cancel(cause) }
 
+// Live has what is begun from now on last as long as l, for who makes one of several
+// attempts at x that is to end before x does. x ends none of it by itself. The life
+// that x had is to be put back.
+func (x *Exchange) Live(l *Life) { x.life = l }
+
 // Ended is why the exchange's context has ended, nil while it has not.
 func (x *Exchange) Ended() error { return x.Life().Ended() }
 
