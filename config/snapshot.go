@@ -156,6 +156,7 @@ type Retries struct {
 	On         []string      `yaml:"on" enum:"connect,reset,gateway-error,5xx,409,425,429,500,502,503,504,cancelled,deadline-exceeded,resource-exhausted,aborted,internal,unavailable" default:"[connect, reset, 503]" doc:"What is retried: connection failures, connections that died before any answer, these statuses (gateway-error is 502, 503 and 504), or, of gRPC calls that were answered with nothing but a status, these gRPC statuses."`
 	Methods    []string      `yaml:"methods" listify:"true" enum:"GET,HEAD,OPTIONS,PUT,DELETE,POST,PATCH" default:"[GET, HEAD, OPTIONS, PUT, DELETE]" doc:"Methods that may be sent twice. gRPC statuses in on are retried whatever the method."`
 	IdemKey    bool          `yaml:"idempotency_key" doc:"Retry any method when the request has an Idempotency-Key: the service must honour it."`
+	PerTry     time.Duration `yaml:"per_try_timeout" default:"0s" min:"0s" doc:"An attempt without an answer for so long is given up where another may be made, by attempts and methods and with a body that can be sent again. The last one has what is left of timeout. 0s is never."`
 	Backoff    time.Duration `yaml:"backoff" default:"25ms" min:"1ms" doc:"First pause; doubles, with full jitter."`
 	MaxBackoff time.Duration `yaml:"max_backoff" default:"1s" min:"1ms" doc:"Longest pause."`
 	BufferBody int64         `yaml:"buffer_body" unit:"bytes" default:"64KiB" max:"16MiB" doc:"Bodies up to this size are kept so that they can be sent again."`

@@ -23,7 +23,7 @@ var grpcCodes = map[string]int{"cancelled": 1, "deadline-exceeded": 4, "resource
 // Forwarding turns a route's terms into the cluster's.
 func Forwarding(timeout time.Duration, r config.Retries, d *config.Deadline) cluster.Options {
 	o := cluster.Options{Timeout: timeout, Attempts: r.Attempts, Backoff: r.Backoff, MaxBackoff: r.MaxBackoff,
-		BufferBody: r.BufferBody, OnConnect: slices.Contains(r.On, "connect"), OnReset: slices.Contains(r.On, "reset"),
+		PerTry: r.PerTry, BufferBody: r.BufferBody, OnConnect: slices.Contains(r.On, "connect"), OnReset: slices.Contains(r.On, "reset"),
 		Methods: r.Methods, IdempotencyKey: r.IdemKey}
 	for _, on := range r.On {
 		switch status, err := strconv.Atoi(on); {

@@ -17,6 +17,8 @@ func (r *run) explain(f *exchange.Fault) *exchange.Fault {
 		return f
 	case errors.Is(cause, errHedged):
 		return &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError, Code: "hedged", Title: "Another attempt was answered", Err: cause}
+	case errors.Is(cause, errTryTimeout):
+		return r.tooLate()
 	case errors.Is(cause, errTimeout) && r.upload.stalled():
 		return stalledFault()
 	case errors.Is(cause, errTimeout):

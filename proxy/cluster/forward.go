@@ -20,6 +20,7 @@ type Options struct {
 	OnGRPC     GRPC          // retry gRPC calls on these of their statuses
 	Backoff    time.Duration // first pause
 	MaxBackoff time.Duration // longest pause
+	PerTry     time.Duration // until an attempt that may be followed by another is given up; 0 is not before Timeout
 	BufferBody int64         // bodies up to this many bytes are kept for a retry
 
 	Methods        []string // which may be sent twice; nil: the idempotent ones
@@ -82,12 +83,7 @@ func (r *run) loop() *exchange.Fault {
 	}
 	for n := 0; ; {
 		x.Spare = r.left(n)
-		var fault *exchange.Fault
-		if r.o.Hedge == nil || !r.hedging() {
-			fault = r.once()
-		} else {
-			fault = r.twofold()
-		}
+		fault := r.next(n)
 		again, counts := r.again(fault)
 		var wait time.Duration
 		switch {
@@ -181,7 +177,7 @@ func (r *run) visit() (struct{}, error) {
 		r.release()
 		r.seen.add(m)
 		r.fault = r.explain(asFault(err))
-		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" {
+		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" && !errors.Is(r.fault.Err, errTryTimeout) {
 			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service
 		}
 		if again, counts := r.again(r.fault); again && !counts {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -72,6 +73,8 @@ func (r *run) again(f *exchange.Fault) (again, counts bool) {
 		return untouched && f.Retryable || r.replayable() && r.twice(), r.free >= freeRetries
 	case f.Retryable:
 		return (untouched || r.replayable()) && o.OnConnect, true
+	case errors.Is(f.Err, errTryTimeout):
+		return r.replayable() && r.twice(), true
 	case f.Code == "reset":
 		return r.replayable() && o.OnReset && r.twice(), true
 	}

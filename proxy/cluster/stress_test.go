@@ -121,6 +121,9 @@ func askOnce(c *Cluster) {
 	}
 	o := opts
 	o.Timeout = time.Duration(1+rand.IntN(5)) * time.Millisecond
+	if rand.IntN(3) == 0 {
+		o.PerTry = time.Duration(1+rand.IntN(2000)) * time.Microsecond
+	}
 	if rand.IntN(2) == 0 {
 		o.Hedge = HedgeAfter(time.Duration(1+rand.IntN(500))*time.Microsecond, []string{"GET", "POST"})
 	}

@@ -115,6 +115,31 @@ func TestResilienceExample(t *testing.T) {
 	})
 }
 
+// One endpoint that does not answer is not waited for by what may be sent twice.
+func TestResilienceExampleDoesNotWaitForOneEndpoint(t *testing.T) {
+	var hung atomic.Int64
+	hangs := newHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		hung.Add(1)
+		select {
+		case <-r.Context().Done():
+		case <-time.After(1500 * time.Millisecond):
+			_, _ = io.WriteString(w, "late")
+		}
+	})
+	answers := newHandler(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "here") })
+	g := start(t, "resilience.yaml", map[string]string{"ORDERS_A": hangs.addr(), "ORDERS_B": answers.addr()})
+	for hung.Load() < 2 { // its breaker opens after three
+		if got := g.get("/orders/1", ""); got.StatusCode != 200 || got.body != "here" {
+			t.Fatalf("%d %q", got.StatusCode, got.body)
+		}
+	}
+	for hung.Load() < 3 {
+		if got := g.post("/orders/1", "buy", http.Header{}); got.StatusCode != 200 || hung.Load() == 3 && got.body != "late" {
+			t.Fatalf("%d %q", got.StatusCode, got.body)
+		}
+	}
+}
+
 // A POST is sent again only when it has an Idempotency-Key.
 func TestResilienceExampleAsksAgainWithAKey(t *testing.T) {
 	var n atomic.Int64

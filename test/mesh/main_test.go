@@ -64,6 +64,7 @@ const terms = "mesh: true, balance: round_robin, slow_start: 200ms, connect_time
 
 // plan says what a web is made of.
 type plan struct {
+	route     string // further keys of the route; its timeout and retries when empty
 	ttl       string
 	consul    string      // where the sidecars find it
 	asks      string      // where the ingress does
@@ -100,9 +101,9 @@ func startWeb(t testing.TB, p plan) *web {
 	file := kit.File(t, "ingress.yaml", fmt.Sprintf(`version: 1
 listeners: [{name: edge, address: %q}]
 admin: {address: %q, probes: %q}
-%s%sroutes: [{name: all, match: {path: /*}, service: web, authorization: drop, timeout: 30s, retries: {attempts: 2}}]
+%s%sroutes: [{name: all, match: {path: /*}, service: web, authorization: drop, %s}]
 services: {web: {%s%s}}
-`, w.edge, w.admin, probes, w.identity, discovery, terms, from))
+`, w.edge, w.admin, probes, w.identity, discovery, orElse(p.route, "timeout: 30s, retries: {attempts: 2}"), terms, from))
 	kit.StartIn(t, p.front, nil, "ingress", "-c", file).Ready(probes)
 	w.await(p.endpoints)
 	return w

@@ -37,6 +37,24 @@ func TestPartitionFromOneOfThreeHostsFailsNoIdempotentRequest(t *testing.T) {
 	within(t, "the slowest request", l.Slowest(), 20*time.Second) // 10 s until the connection is given up
 }
 
+// The same where an attempt is not waited for so long: the route's timeout may then
+// be shorter than it takes to give a connection up.
+func TestPartitionWithATimeoutPerTry(t *testing.T) {
+	t.Parallel()
+	hosts := []*kit.Host{kit.StartHost(t), kit.StartHost(t), kit.StartHost(t)}
+	w := startWeb(t, plan{ttl: "1h", endpoints: 3, hosts: hosts, route: "timeout: 8s, retries: {attempts: 2, per_try_timeout: 1s}"})
+	l := w.load()
+	w.awaitServed(w.sides[0])
+	l.During(500 * time.Millisecond)
+	hosts[0].Cut()
+	within(t, "left out after the partition, with a timeout per try", w.await(2), 20*time.Second)
+	l.During(5 * time.Second)
+	hosts[0].Heal()
+	w.await(3)
+	l.Clean(300)
+	within(t, "the slowest request, with a timeout per try", l.Slowest(), 8*time.Second)
+}
+
 // Error budget: no request fails while the ingress is cut off from Consul; what
 // changed meanwhile is known once it is not.
 func TestPartitionOfIngressFromConsulFailsNoRequest(t *testing.T) {

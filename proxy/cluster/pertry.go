@@ -1,0 +1,56 @@
+package cluster
+
+import (
+	"errors"
+	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+// errTryTimeout is the cancellation cause of an attempt that took longer than
+// Options.PerTry.
+var errTryTimeout = errors.New("cluster: the attempt took too long")
+
+// try is an attempt with a life of its own, which ends with the exchange's.
+type try struct {
+	exchange.Life
+	of *exchange.Life
+}
+
+// Wake implements exchange.Waker: the exchange has ended.
+func (t *try) Wake() { t.Cancel(t.of.Ended()) }
+
+// next makes attempt n, counted from 0.
+func (r *run) next(n int) *exchange.Fault {
+	if r.o.PerTry <= 0 || r.left(n) == 0 || !r.replayable() || !r.twice() {
+		return r.either()
+	}
+	x := r.x
+	t := &try{of: x.Life()}
+	t.of.Watch(t)
+	x.Live(&t.Life)
+	defer x.Live(t.of) // also after a panic
+	timer := time.AfterFunc(r.o.PerTry, func() { t.Cancel(errTryTimeout) })
+	defer timer.Stop()
+	fault := r.either()
+	if !timer.Stop() && fault == nil {
+		// The head came just too late: reading the body would fail.
+		fault = r.tooLate()
+	}
+	return fault
+}
+
+// either makes one attempt, or two at once where the route hedges.
+func (r *run) either() *exchange.Fault {
+	if r.o.Hedge == nil || !r.hedging() {
+		return r.once()
+	}
+	return r.twofold()
+}
+
+// tooLate is the fault of an attempt that took longer than PerTry.
+func (r *run) tooLate() *exchange.Fault {
+	f := timeoutFault(r.c.cfg.Service, "no answer within retries.per_try_timeout")
+	f.Err = errTryTimeout
+	return f
+}
