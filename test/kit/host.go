@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -58,6 +60,35 @@ const nearMAC, farMAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 func (h *Host) Cut() {
 	h.t.Helper()
 	h.ip("-n", h.name, "link", "set", h.far, "down") // the near end stays up, and loses what it is given
+}
+
+// Lose drops some of the packets to and from the host, by chance. It needs Debian's
+// nftables.
+func (h *Host) Lose(percent int) {
+	h.t.Helper()
+	rules := "table inet lossy {\n"
+	for _, hook := range []string{"input", "output"} {
+		rules += fmt.Sprintf("chain %s { type filter hook %s priority 0; oifname \"lo\" accept; iifname \"lo\" accept; numgen random mod 100 < %d counter drop; }\n", hook, hook, percent)
+	}
+	cmd := h.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(rules + "}\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.t.Fatalf("kit: a lossy cable needs Debian's nftables: %v: %s", err, out)
+	}
+}
+
+// Lost is how many packets Lose has dropped.
+func (h *Host) Lost() (n int) {
+	h.t.Helper()
+	out, err := h.Command("nft", "list", "table", "inet", "lossy").CombinedOutput()
+	if err != nil {
+		h.t.Fatalf("kit: nft: %v: %s", err, out)
+	}
+	for _, m := range regexp.MustCompile(`counter packets ([0-9]+)`).FindAllSubmatch(out, -1) {
+		k, _ := strconv.Atoi(string(m[1]))
+		n += k
+	}
+	return n
 }
 
 // Heal undoes Cut.

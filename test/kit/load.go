@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,7 @@ type Load struct {
 	workers  sync.WaitGroup
 	mu       sync.Mutex
 	failures []string
-	slowest  time.Duration
+	times    []time.Duration
 	failed   int
 }
 
@@ -72,7 +73,7 @@ func (l *Load) send(tr *http.Transport, s Shot, keep bool) {
 			l.mu.Unlock()
 		}
 		l.mu.Lock()
-		l.slowest = max(l.slowest, time.Since(began))
+		l.times = append(l.times, time.Since(began))
 		l.mu.Unlock()
 		l.sent.Add(1)
 		select {
@@ -119,10 +120,18 @@ func (l *Load) once(tr *http.Transport, s Shot) error {
 func (l *Load) During(d time.Duration) { time.Sleep(d) }
 
 // Slowest is how long the slowest request took so far.
-func (l *Load) Slowest() time.Duration {
+func (l *Load) Slowest() time.Duration { return l.Quantile(1) }
+
+// Quantile is what a share of the requests so far took at most.
+func (l *Load) Quantile(q float64) time.Duration {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.slowest
+	times := slices.Clone(l.times)
+	l.mu.Unlock()
+	if len(times) == 0 {
+		return 0
+	}
+	slices.Sort(times)
+	return times[int(q*float64(len(times)-1))]
 }
 
 // Clean ends the load once it was at least some requests, and fails the test
@@ -140,5 +149,5 @@ func (l *Load) Clean(least int64) {
 	if n := l.sent.Load(); n < least {
 		l.t.Errorf("the load was %d requests, too few to show anything: want %d", n, least)
 	}
-	l.t.Logf("%d requests, %d failed, the slowest took %s", l.sent.Load(), l.failed, l.slowest.Round(time.Millisecond))
+	l.t.Logf("%d requests, %d failed, the slowest took %s", l.sent.Load(), l.failed, l.Slowest().Round(time.Millisecond))
 }

@@ -64,6 +64,7 @@ const terms = "mesh: true, balance: round_robin, slow_start: 200ms, connect_time
 
 // plan says what a web is made of.
 type plan struct {
+	terms     string // of the service; those above when empty
 	route     string // further keys of the route; its timeout and retries when empty
 	ttl       string
 	consul    string      // where the sidecars find it
@@ -103,7 +104,7 @@ listeners: [{name: edge, address: %q}]
 admin: {address: %q, probes: %q}
 %s%sroutes: [{name: all, match: {path: /*}, service: web, authorization: drop, %s}]
 services: {web: {%s%s}}
-`, w.edge, w.admin, probes, w.identity, discovery, orElse(p.route, "timeout: 30s, retries: {attempts: 2}"), terms, from))
+`, w.edge, w.admin, probes, w.identity, discovery, orElse(p.route, "timeout: 30s, retries: {attempts: 2}"), orElse(p.terms, terms), from))
 	kit.StartIn(t, p.front, nil, "ingress", "-c", file).Ready(probes)
 	w.await(p.endpoints)
 	return w
