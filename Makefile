@@ -6,6 +6,7 @@ SHELL := bash
 # Where tests look for the real Consul and the ACME server: os.UserCacheDir()/lintel.
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(if $(filter Darwin,$(shell uname -s)),$(HOME)/Library/Caches,$(HOME)/.cache))/lintel
 CONSUL := $(CACHE)/consul-1.19.2
+NATIVE := $(CACHE)/consul-1.19.2-native
 PEBBLE := $(CACHE)/pebble-v2.10.1
 STATICCHECK := $(CACHE)/staticcheck-v0.8.2
 FUZZTIME ?= 30s
@@ -59,7 +60,7 @@ soak: tools ## clients that do all sorts of things for SOAK, then the whole-syst
 	@end=$$((SECONDS + $$(echo $(SOAK) | sed 's/m$$/*60/; s/h$$/*3600/; s/s$$//'))); \
 	  while [ $$SECONDS -lt $$end ]; do go test -race -tags $(TAGS) -count 1 -timeout 20m ./test/...; done
 
-tools: $(CONSUL) $(PEBBLE) ## the real Consul, an ACME server and a check for the real Redis, which tests need
+tools: $(CONSUL) $(NATIVE) $(PEBBLE) ## the real Consul, an ACME server and a check for the real Redis, which tests need
 	@command -v systemd-analyze >/dev/null || { echo "systemd-analyze is missing: it checks deploy/systemd. Debian, Ubuntu: apt-get install systemd" >&2; exit 1; }
 	@command -v redis-server >/dev/null || { echo "redis-server is missing: tests run on a real one. Debian, Ubuntu: apt-get install redis-server" >&2; exit 1; }
 
@@ -67,6 +68,11 @@ $(CONSUL):
 	@echo "Building Consul 1.19.2 for the tests: about five minutes on two cores, once, kept in $(CACHE)."
 	@mkdir -p "$(CACHE)"
 	cd test/tools && CGO_ENABLED=0 go build -trimpath -o "$@.tmp" github.com/hashicorp/consul
+	@mv "$@.tmp" "$@"
+
+$(NATIVE): test/tools/native/main.go $(CONSUL)
+	@mkdir -p "$(CACHE)"
+	cd test/tools && CGO_ENABLED=0 go build -trimpath -o "$@.tmp" ./native
 	@mv "$@.tmp" "$@"
 
 $(PEBBLE):

@@ -88,6 +88,17 @@ func StartConsul(t testing.TB, options ...ConsulOption) *Consul {
 	return nil
 }
 
+// NativeBinary is a service that integrates Connect by Consul's own SDK:
+// test/tools/native.
+func NativeBinary(t testing.TB) string {
+	t.Helper()
+	bin := consulBinary(t) + "-native"
+	if _, err := os.Stat(bin); err != nil {
+		t.Fatalf("kit: this test needs a program made with Consul's SDK: %v; build it with `make tools`", err)
+	}
+	return bin
+}
+
 func consulBinary(t testing.TB) string {
 	t.Helper()
 	bin := os.Getenv("LINTEL_CONSUL_BIN")

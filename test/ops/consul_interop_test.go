@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -304,4 +305,58 @@ func TestNativeConnectServicesInteroperateBothWays(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// The same by Consul's own SDK.
+func TestConsulsSDKInteroperatesBothWays(t *testing.T) {
+	t.Parallel()
+	consul := kit.StartConsul(t)
+	intend(consul, "orders", "web", "allow", "*", "deny")
+	intend(consul, "web", "orders", "allow", "*", "deny")
+	c := kit.StartChain(t, kit.ChainOptions{Consul: consul, ConsulCA: true, OrdersAllow: "[]", StockAllow: "[]", Sidecar: "  allow_tls12: true\n", NoIngress: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	sdk := func(args ...string) *exec.Cmd {
+		return exec.CommandContext(ctx, kit.NativeBinary(t), append([]string{"-agent", consul.HTTPAddr()}, args...)...)
+	}
+	kit.Eventually(t, time.Minute, "the SDK's client reaches orders", func() error {
+		out, err := sdk("-service", "web", "-ask", "https://orders.service.consul/by-sdk").CombinedOutput()
+		if text := string(out); err != nil || !strings.HasPrefix(text, "200\n") || !strings.Contains(text, `"/by-sdk"`) || !strings.Contains(text, "/svc/web") {
+			return fmt.Errorf("%v %s", err, text)
+		}
+		return nil
+	})
+	out, err := sdk("-service", "stranger", "-ask", "https://orders.service.consul/by-sdk").CombinedOutput()
+	if err == nil && !strings.HasPrefix(string(out), "403\n") {
+		t.Errorf("a stranger got %s", out)
+	}
+	addr := kit.FreeAddr(t)
+	server := sdk("-service", "web", "-listen", addr)
+	in, err := server.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = server.Wait()
+	})
+	_, port, _ := net.SplitHostPort(addr)
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consul.Put("/v1/agent/service/register", map[string]any{"Name": "web", "Address": "127.0.0.1", "Port": n, "Connect": map[string]any{"Native": true}}, nil)
+	kit.Eventually(t, time.Minute, "orders reaches the SDK's server", func() error {
+		status, b, err := c.Orders.App.Ask(ctx, "web", "/asked", http.Header{})
+		if err != nil || status != http.StatusOK || string(b) != "by the SDK: /asked" {
+			return fmt.Errorf("%d %s %v", status, b, err)
+		}
+		return nil
+	})
+	if status, b, err := c.Inventory.App.Ask(ctx, "web", "/asked", http.Header{}); err != nil || status == http.StatusOK {
+		t.Errorf("inventory, which is denied, got %d %s %v", status, b, err)
+	}
 }
