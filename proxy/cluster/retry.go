@@ -58,20 +58,19 @@ func (r *run) again(f *exchange.Fault) (again, counts bool) {
 		again := r.failed() && r.replayable()
 		switch r.app {
 		case appUnreached:
-			again = again || o.OnConnect && (r.replay || x.Request.Read == 0 || r.replayable())
+			again = again || o.OnConnect && (r.untouched() || r.replayable())
 		case appReset:
 			again = again || o.OnReset && r.replayable() && r.twice()
 		}
 		return again && r.below == 0 && x.Response.Tunnel == nil, true
 	}
-	untouched := r.replay || x.Request.Read == 0
 	switch {
 	case f.Source != exchange.FromUpstream || f.Code == "breaker-open" || f.Code == "no-endpoint":
 		return false, false
 	case f.Code == "stale-connection":
-		return untouched && f.Retryable || r.replayable() && r.twice(), r.free >= freeRetries
+		return r.untouched() && f.Retryable || r.replayable() && r.twice(), r.free >= freeRetries
 	case f.Retryable:
-		return (untouched || r.replayable()) && o.OnConnect, true
+		return (r.untouched() || r.replayable()) && o.OnConnect, true
 	case f.Code == "reset":
 		return r.replayable() && o.OnReset && r.twice(), true
 	}
@@ -119,6 +118,10 @@ func idempotent(method string) bool {
 
 // replayable reports whether the request body can be sent again.
 func (r *run) replayable() bool { return r.replay || r.kept.whole() }
+
+// untouched reports whether the request body is there whole for another attempt:
+// none has begun to send it, or it is kept.
+func (r *run) untouched() bool { return r.replay || !r.upload.begun.Load() }
 
 // left is how many retries are left to this exchange by its route and by its
 // callers.

@@ -13,9 +13,11 @@ import (
 type upload struct {
 	io.ReadCloser
 	waiting atomic.Bool
+	begun   atomic.Bool // an attempt has read from it
 }
 
 func (u *upload) Read(p []byte) (int, error) {
+	u.begun.Store(true)
 	u.waiting.Store(true)
 	n, err := u.ReadCloser.Read(p)
 	if err == nil || err == io.EOF {
