@@ -210,9 +210,12 @@ func (r *run) pause(n int, answered bool) (wait time.Duration, ok bool) {
 
 // elsewhere reports whether there is an endpoint that has not failed yet.
 func (r *run) elsewhere() bool {
-	for _, m := range r.c.lineup.Load().members {
-		if m != r.serving && !r.seen.has(m) && m.available() {
-			return true
+	l := r.c.lineup.Load()
+	for _, list := range [...][]*member{l.members, l.spare} {
+		for _, m := range list {
+			if m != r.serving && !r.seen.has(m) && m.available() {
+				return true
+			}
 		}
 	}
 	return false
