@@ -171,8 +171,8 @@ func (r *run) visit() (struct{}, error) {
 		r.release()
 		r.seen.add(m)
 		r.fault = r.explain(asFault(err))
-		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" {
-			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service
+		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" || r.fault.Code == "pool-full" {
+			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service, nor do our own limits
 		}
 		if again, counts := r.again(r.fault); again && !counts {
 			return struct{}{}, errNotItsFault // a stale connection, to be replaced
