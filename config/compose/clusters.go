@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
@@ -27,8 +26,7 @@ type Clusters struct {
 
 	SpareFeed Feed // for what is failed over to, which nobody waits for; nil: Feed
 
-	mu   sync.Mutex
-	live map[string]*cluster.Cluster // by service: the newest of that name
+	live newest[*cluster.Cluster] // by service
 }
 
 // Use returns the cluster of a service, the same one as long as the service's
@@ -38,7 +36,11 @@ func (c *Clusters) Use(lease *store.Lease, name string, svc config.Service) (*cl
 	if err != nil {
 		return nil, fmt.Errorf("compose: service %s: %w", name, err)
 	}
-	return store.Use(lease, "cluster/"+name, print, func() (*cluster.Cluster, error) { return c.build(name, svc) })
+	cl, err := store.Use(lease, "cluster/"+name, print, func() (*cluster.Cluster, error) { return c.build(name, svc) })
+	if err == nil {
+		c.live.used(name, cl)
+	}
+	return cl, err
 }
 
 func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, error) {
@@ -46,12 +48,6 @@ func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, err
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", name, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.live == nil {
-		c.live = map[string]*cluster.Cluster{}
-	}
-	c.live[name] = cl
 	return cl, nil
 }
 
@@ -95,7 +91,7 @@ func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster,
 				stop()
 			}
 			if tier == "" {
-				c.forget(name, cl)
+				c.live.forget(name, cl)
 			}
 		},
 	}
@@ -111,14 +107,6 @@ func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster,
 		return nil, err
 	}
 	return cl, nil
-}
-
-func (c *Clusters) forget(name string, cl *cluster.Cluster) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.live[name] == cl {
-		delete(c.live, name)
-	}
 }
 
 // meshName is the name an endpoint's certificate carries: Consul's.
