@@ -1,8 +1,10 @@
 package compose
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"os"
@@ -30,13 +32,13 @@ type Clusters struct {
 }
 
 // Use returns the cluster of a service, the same one as long as the service's
-// section stays the same.
+// section and its TLS files stay the same.
 func (c *Clusters) Use(lease *store.Lease, name string, svc config.Service) (*cluster.Cluster, error) {
 	print, err := fingerprint(svc)
 	if err != nil {
 		return nil, fmt.Errorf("compose: service %s: %w", name, err)
 	}
-	cl, err := store.Use(lease, "cluster/"+name, print, func() (*cluster.Cluster, error) { return c.build(name, svc) })
+	cl, err := store.Use(lease, "cluster/"+name, print+servicePEM(svc), func() (*cluster.Cluster, error) { return c.build(name, svc) })
 	if err == nil {
 		c.live.used(name, cl)
 	}
@@ -115,6 +117,38 @@ func meshName(name string, svc config.Service) string {
 		return svc.Consul.Service
 	}
 	return name
+}
+
+// servicePEM tells what a service's TLS files hold, and those of what it fails over to,
+// "" without any: they are replaced in place.
+func servicePEM(svc config.Service) string {
+	if svc.Mesh {
+		return ""
+	}
+	print := pemPrint(svc.TLS)
+	for _, f := range svc.Failover {
+		if f.Other != nil {
+			print += pemPrint(f.Other.TLS)
+		}
+	}
+	return print
+}
+
+// pemPrint is a digest of the files; one that cannot be read is told by clientTLS.
+func pemPrint(c *config.ServiceTLS) string {
+	if c == nil {
+		return ""
+	}
+	digest := sha256.New()
+	for _, name := range []string{c.CA, c.Cert, c.Key} {
+		var content []byte
+		if name != "" {
+			content, _ = os.ReadFile(name)
+		}
+		sum := sha256.Sum256(content)
+		digest.Write(sum[:])
+	}
+	return hex.EncodeToString(digest.Sum(nil))
 }
 
 func clientTLS(c *config.ServiceTLS) (*tls.Config, error) {

@@ -36,6 +36,9 @@ func (r *Redis) For(lease *store.Lease, s *config.Snapshot) func(name string) (*
 		if err != nil {
 			return nil, err
 		}
+		if cfg.TLS != nil {
+			print += pemPrint(&config.ServiceTLS{CA: cfg.TLS.CA}) // the certificate is read anew anyway
+		}
 		conn, err := store.Use(lease, "redis/"+name, print, func() (*store.Redis, error) { return r.open(name, cfg) })
 		if err == nil && !r.Offline {
 			r.live.used(name, conn)
