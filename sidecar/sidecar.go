@@ -178,6 +178,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		if err != nil {
 			return err
 		}
+		inUse := comp.dests
 		out, err := comp.outbound(s, c.memory)
 		if err != nil {
 			streams.lease.Release()
@@ -186,6 +187,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		if c.cfg.App != "" && streams.app == nil {
 			in, verifier, err := comp.inbound(s, c.memory)
 			if err != nil {
+				comp.dests = inUse // those of the table that stays go on being added to
 				out.Release()
 				streams.lease.Release()
 				return err
