@@ -34,15 +34,23 @@ type Clusters struct {
 // Use returns the cluster of a service, the same one as long as the service's
 // section and its TLS files stay the same.
 func (c *Clusters) Use(lease *store.Lease, name string, svc config.Service) (*cluster.Cluster, error) {
+	cl, _, err := c.UseUntil(lease, name, svc)
+	return cl, err
+}
+
+// UseUntil is Use of a cluster that may be given up before the lease ends, by drop.
+func (c *Clusters) UseUntil(lease *store.Lease, name string, svc config.Service) (cl *cluster.Cluster, drop func(), err error) {
 	print, err := fingerprint(svc)
 	if err != nil {
-		return nil, fmt.Errorf("compose: service %s: %w", name, err)
+		return nil, nil, fmt.Errorf("compose: service %s: %w", name, err)
 	}
-	cl, err := store.Use(lease, "cluster/"+name, print+servicePEM(svc), func() (*cluster.Cluster, error) { return c.build(name, svc) })
-	if err == nil {
-		c.live.used(name, cl)
+	key := "cluster/" + name
+	print += servicePEM(svc)
+	if cl, err = store.Use(lease, key, print, func() (*cluster.Cluster, error) { return c.build(name, svc) }); err != nil {
+		return nil, nil, err
 	}
-	return cl, err
+	c.live.used(name, cl)
+	return cl, func() { lease.Drop(key, print) }, nil
 }
 
 func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, error) {
