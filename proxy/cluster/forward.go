@@ -99,6 +99,9 @@ func (r *run) loop() *exchange.Fault {
 				return fault
 			}
 		}
+		if !r.seal() {
+			return fault
+		}
 		r.drop()
 		if wait > 0 {
 			if err := x.Sleep(wait); err != nil {
@@ -268,6 +271,20 @@ func (r *run) keepBody() *exchange.Fault {
 	_ = req.Body.Close()
 	req.Body, r.replay = exchange.NewBody(buf), true
 	return nil
+}
+
+// seal takes an untouched request body from the attempt that has it, for another, and
+// reports whether there will be a body for that.
+func (r *run) seal() bool {
+	if r.replayable() {
+		return true
+	}
+	next := r.upload.anew()
+	if next == nil {
+		return false
+	}
+	r.upload, r.x.Request.Body = next, next
+	return true
 }
 
 // rewind has the request body begin anew for another attempt.

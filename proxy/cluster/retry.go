@@ -121,7 +121,7 @@ func (r *run) replayable() bool { return r.replay || r.kept.whole() }
 
 // untouched reports whether the request body is there whole for another attempt:
 // none has begun to send it, or it is kept.
-func (r *run) untouched() bool { return r.replay || !r.upload.begun.Load() }
+func (r *run) untouched() bool { return r.replay || r.upload.state.Load() == fresh }
 
 // left is how many retries are left to this exchange by its route and by its
 // callers.

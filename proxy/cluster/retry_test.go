@@ -209,6 +209,33 @@ func TestAnUntouchedBodyGoesElsewhere(t *testing.T) {
 	over(x)
 }
 
+// Who is late to begin with the body, an attempt that was answered at once, takes
+// none of it from the next attempt.
+func TestALateReaderOfAnEarlierAttemptGetsNothing(t *testing.T) {
+	var late io.Reader
+	tr := &clustertest.Transport{PeerID: "spiffe://d/svc/orders", Answer: func(x *exchange.Exchange, _ string) error {
+		if x.Attempts > 1 {
+			if n, err := late.Read(make([]byte, 4)); n != 0 || err == nil || err == io.EOF {
+				t.Errorf("the earlier attempt read %d bytes, %v", n, err)
+			}
+			b, _ := io.ReadAll(x.Request.Body)
+			clustertest.Respond(x, 200, string(b))
+			return nil
+		}
+		late = x.Request.Body
+		clustertest.Respond(x, 502, "no")
+		x.Response.Header.Set(HeaderApp, "unreached")
+		return nil
+	}}
+	x := newExchange("POST", "123456789")
+	if f := newTest(t, tr, Config{}, "a:1", "b:1").Forward(x, &opts); f != nil || x.Response.Status != 200 {
+		t.Errorf("%v, %d", f, x.Response.Status)
+	} else if b, _ := io.ReadAll(x.Response.Body); string(b) != "123456789" {
+		t.Errorf("the second attempt had the body %q", b)
+	}
+	over(x)
+}
+
 // Calls of one transaction share what its caller left them.
 func TestCallsOfATransactionShareItsRetries(t *testing.T) {
 	tr := &clustertest.Transport{Answer: func(*exchange.Exchange, string) error { return clustertest.Fault("reset", false) }}
