@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -20,8 +21,9 @@ type document struct {
 	sealed bool // it refers to nothing of this machine: see Snippet
 
 	mu      sync.Mutex
-	secrets map[int]bool // lines that hold secrets
-	files   []string     // that secrets were read from
+	secrets map[int]bool                 // lines that hold secrets
+	files   []string                     // that secrets were read from
+	read    map[string][sha256.Size]byte // what was read of each, and of the document itself
 }
 
 // origin is where a snapshot's values stand.
@@ -53,6 +55,7 @@ func Parse(name string, data []byte) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	doc.wasRead(name, data)
 	s.doc = doc
 	return s, nil
 }
@@ -92,6 +95,27 @@ func (o origin) Files() []string {
 	o.doc.mu.Lock()
 	defer o.doc.mu.Unlock()
 	return slices.Clone(o.doc.files)
+}
+
+// Read is the digest of what was read of the file, or of one of Files; false when
+// nothing was.
+func (o origin) Read(path string) (sum [sha256.Size]byte, ok bool) {
+	if o.doc == nil {
+		return sum, false
+	}
+	o.doc.mu.Lock()
+	defer o.doc.mu.Unlock()
+	sum, ok = o.doc.read[path]
+	return sum, ok
+}
+
+func (d *document) wasRead(path string, data []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.read == nil {
+		d.read = map[string][sha256.Size]byte{}
+	}
+	d.read[path] = sha256.Sum256(data)
 }
 
 func (d *document) pos(n *node, path string) string {

@@ -44,6 +44,7 @@ func (d *document) readSecret(path string) (string, error) {
 	if err != nil {
 		return "", plain(path, err)
 	}
+	d.wasRead(path, data)
 	if len(data) > maxSecretFile {
 		return "", fmt.Errorf("%s is larger than %d bytes", path, maxSecretFile)
 	}

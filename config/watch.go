@@ -27,6 +27,10 @@ type Watcher struct {
 	Log     *slog.Logger
 	Changed func()
 
+	// Loaded is the digest of what is in use of a file that is looked at for the first
+	// time: it may have changed since it was read. It may be nil, and know nothing.
+	Loaded func(path string) (sum [sha256.Size]byte, ok bool)
+
 	seen map[string]*seenFile
 }
 
@@ -86,6 +90,11 @@ func (w *Watcher) look() bool {
 			w.seen[p] = f
 			f.look(w.Log)
 			f.known = f.last
+			if w.Loaded != nil && !f.missing {
+				if sum, ok := w.Loaded(p); ok {
+					f.known = sum
+				}
+			}
 			continue
 		}
 		before := f.last

@@ -1,10 +1,15 @@
 package sidecar
 
 import (
+	"errors"
+	"io"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"lintel.dev/lintel/config"
+	"lintel.dev/lintel/config/compose"
+	"lintel.dev/lintel/discovery"
 )
 
 func TestASidecarTakesFaultsInBothDirectionsAndNoKeys(t *testing.T) {
@@ -43,5 +48,24 @@ func TestAnUpstreamsHedgeIsForHTTP(t *testing.T) {
 		if want == "" && err != nil || want != "" && (err == nil || strings.Count(err.Error(), want) != 1) {
 			t.Errorf("%s: %v, want %q", upstream, err, want)
 		}
+	}
+}
+
+// A sidecar says at once, and where, that a TLS file of a service is not there: not
+// when the app first calls it.
+func TestAMissingTLSFileIsToldAtStart(t *testing.T) {
+	s, err := config.Parse("f.yaml", []byte("version: 1\nidentity: {source: embedded}\nadmin: {address: off}\n"+
+		"sidecar: {service: orders, app: \"127.0.0.1:1\", mesh: \"127.0.0.1:0\", outbound: \"127.0.0.1:0\"}\n"+
+		"services:\n  pay:\n    static: [\"127.0.0.1:2\"]\n    tls:\n      ca: /nowhere/ca.pem\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Start(t.Context(), Options{Snapshot: s, Version: "test", Out: io.Discard, Log: slog.New(slog.DiscardHandler), Catalog: discovery.NewCatalog()})
+	var wrong compose.ConfigError
+	if err == nil {
+		c.release(t.Context())
+	}
+	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "f.yaml:9: service pay") || !strings.Contains(err.Error(), "/nowhere/ca.pem") {
+		t.Errorf("%v", err)
 	}
 }

@@ -39,6 +39,7 @@ type destinations struct {
 
 type destination struct {
 	cluster *cluster.Cluster
+	drop    func() // gives the cluster up
 	asked   time.Time
 	seen    bool // it has had an endpoint
 }
@@ -91,16 +92,18 @@ func (d *destinations) use(x *exchange.Exchange, name string) (*cluster.Cluster,
 }
 
 // inherit brings the services in use before a reload over, so that their
-// clusters and connections live on.
+// clusters and connections live on. Names that nobody answered to are not.
 func (d *destinations) inherit(before *destinations) {
 	before.mu.Lock()
-	seen := make(map[string]bool, len(before.known))
+	var seen []string
 	for name, dest := range before.known {
-		seen[name] = dest.seen
+		if dest.seen {
+			seen = append(seen, name)
+		}
 	}
 	before.mu.Unlock()
-	for name, had := range seen {
-		if dest, err := d.get(name); err == nil && had {
+	for _, name := range seen {
+		if dest, err := d.get(name); err == nil {
 			d.saw(dest)
 		}
 	}
@@ -127,7 +130,7 @@ func (d *destinations) get(name string) (*destination, error) {
 	if d.opaque[name] || d.services[name].Protocol == "tcp" {
 		return nil, errOpaque
 	}
-	if len(d.known) >= maxDestinations {
+	if len(d.known) >= maxDestinations && !d.room() {
 		return nil, errTooMany
 	}
 	name = strings.Clone(name) // of the request's Host, which may be a view
@@ -139,13 +142,25 @@ func (d *destinations) get(name string) (*destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.clusters.Use(d.lease, name, svc)
-	if err != nil {
+	dest := &destination{asked: time.Now()}
+	if dest.cluster, dest.drop, err = d.clusters.UseUntil(d.lease, name, svc); err != nil {
 		return nil, err
 	}
-	dest := &destination{cluster: c, asked: time.Now()}
 	d.known[name] = dest
 	return dest, nil
+}
+
+// room gives up a name that nobody has answered to, and reports whether there was
+// one: whatever an app is made to ask for must not keep it from services.
+func (d *destinations) room() bool {
+	for name, dest := range d.known {
+		if !dest.seen && time.Since(dest.asked) > firstAnswer && dest.cluster.Size() == 0 {
+			delete(d.known, name)
+			dest.drop()
+			return true
+		}
+	}
+	return false
 }
 
 // serviceName takes "orders", or Consul's own spellings of it.

@@ -95,6 +95,13 @@ func Start(ctx context.Context, o Options) (c *Sidecar, err error) {
 	if errs := compose.CheckKV(s); errs != nil {
 		return nil, errors.Join(errs...)
 	}
+	wrong, soon := compose.CheckFiles(s)
+	if len(wrong) > 0 {
+		return nil, compose.ConfigError{Err: errors.Join(wrong...)}
+	}
+	for _, w := range soon {
+		o.Log.Warn("sidecar: " + w)
+	}
 	c = &Sidecar{opts: o, cfg: s.Sidecar, log: o.Log.With("service", s.Sidecar.Service), memory: txntoken.NewMemory(memorySize),
 		drainNow: make(chan struct{})}
 	background, cancel := context.WithCancel(context.Background())
@@ -171,6 +178,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		if err != nil {
 			return err
 		}
+		inUse := comp.dests
 		out, err := comp.outbound(s, c.memory)
 		if err != nil {
 			streams.lease.Release()
@@ -179,6 +187,7 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		if c.cfg.App != "" && streams.app == nil {
 			in, verifier, err := comp.inbound(s, c.memory)
 			if err != nil {
+				comp.dests = inUse // those of the table that stays go on being added to
 				out.Release()
 				streams.lease.Release()
 				return err

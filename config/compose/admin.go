@@ -311,10 +311,8 @@ func Routes(t *route.Table) any {
 
 // Status is the state of every live cluster, for the admin API and metrics.
 func (c *Clusters) Status() []cluster.Status {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]cluster.Status, 0, len(c.live))
-	for _, cl := range c.live {
+	out := []cluster.Status{}
+	for _, cl := range c.live.shown() {
 		out = append(out, cl.Status())
 	}
 	return out

@@ -44,9 +44,7 @@ func (c *Clusters) gauges(m *tracing.Metrics) error {
 
 // each visits every cluster, and every tier of its failover.
 func (c *Clusters) each(visit func(cluster.Numbers)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, cl := range c.live {
+	for _, cl := range c.live.shown() {
 		for _, n := range cl.Numbers() {
 			visit(n)
 		}

@@ -1,12 +1,13 @@
 package compose
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/proxy/cluster"
@@ -27,18 +28,29 @@ type Clusters struct {
 
 	SpareFeed Feed // for what is failed over to, which nobody waits for; nil: Feed
 
-	mu   sync.Mutex
-	live map[string]*cluster.Cluster // by service: the newest of that name
+	live newest[*cluster.Cluster] // by service
 }
 
 // Use returns the cluster of a service, the same one as long as the service's
-// section stays the same.
+// section and its TLS files stay the same.
 func (c *Clusters) Use(lease *store.Lease, name string, svc config.Service) (*cluster.Cluster, error) {
+	cl, _, err := c.UseUntil(lease, name, svc)
+	return cl, err
+}
+
+// UseUntil is Use of a cluster that may be given up before the lease ends, by drop.
+func (c *Clusters) UseUntil(lease *store.Lease, name string, svc config.Service) (cl *cluster.Cluster, drop func(), err error) {
 	print, err := fingerprint(svc)
 	if err != nil {
-		return nil, fmt.Errorf("compose: service %s: %w", name, err)
+		return nil, nil, fmt.Errorf("compose: service %s: %w", name, err)
 	}
-	return store.Use(lease, "cluster/"+name, print, func() (*cluster.Cluster, error) { return c.build(name, svc) })
+	key := "cluster/" + name
+	print += servicePEM(svc)
+	if cl, err = store.Use(lease, key, print, func() (*cluster.Cluster, error) { return c.build(name, svc) }); err != nil {
+		return nil, nil, err
+	}
+	c.live.used(name, cl)
+	return cl, func() { lease.Drop(key, print) }, nil
 }
 
 func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, error) {
@@ -46,12 +58,6 @@ func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, err
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", name, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.live == nil {
-		c.live = map[string]*cluster.Cluster{}
-	}
-	c.live[name] = cl
 	return cl, nil
 }
 
@@ -95,7 +101,7 @@ func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster,
 				stop()
 			}
 			if tier == "" {
-				c.forget(name, cl)
+				c.live.forget(name, cl)
 			}
 		},
 	}
@@ -113,20 +119,44 @@ func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster,
 	return cl, nil
 }
 
-func (c *Clusters) forget(name string, cl *cluster.Cluster) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.live[name] == cl {
-		delete(c.live, name)
-	}
-}
-
 // meshName is the name an endpoint's certificate carries: Consul's.
 func meshName(name string, svc config.Service) string {
 	if svc.Consul != nil && svc.Consul.Service != "" {
 		return svc.Consul.Service
 	}
 	return name
+}
+
+// servicePEM tells what a service's TLS files hold, and those of what it fails over to,
+// "" without any: they are replaced in place.
+func servicePEM(svc config.Service) string {
+	if svc.Mesh {
+		return ""
+	}
+	print := pemPrint(svc.TLS)
+	for _, f := range svc.Failover {
+		if f.Other != nil {
+			print += pemPrint(f.Other.TLS)
+		}
+	}
+	return print
+}
+
+// pemPrint is a digest of the files; one that cannot be read is told by clientTLS.
+func pemPrint(c *config.ServiceTLS) string {
+	if c == nil {
+		return ""
+	}
+	digest := sha256.New()
+	for _, name := range []string{c.CA, c.Cert, c.Key} {
+		var content []byte
+		if name != "" {
+			content, _ = os.ReadFile(name)
+		}
+		sum := sha256.Sum256(content)
+		digest.Write(sum[:])
+	}
+	return hex.EncodeToString(digest.Sum(nil))
 }
 
 func clientTLS(c *config.ServiceTLS) (*tls.Config, error) {

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"lintel.dev/lintel/admin"
@@ -23,8 +22,7 @@ type Redis struct {
 	Log     *slog.Logger
 	Offline bool // check only, connect nothing
 
-	mu   sync.Mutex
-	live map[string]*store.Redis // by name: the newest of that name
+	live newest[*store.Redis] // by name
 }
 
 // For is what filters of a snapshot ask, filter.Env's Redis.
@@ -38,7 +36,14 @@ func (r *Redis) For(lease *store.Lease, s *config.Snapshot) func(name string) (*
 		if err != nil {
 			return nil, err
 		}
-		return store.Use(lease, "redis/"+name, print, func() (*store.Redis, error) { return r.open(name, cfg) })
+		if cfg.TLS != nil {
+			print += pemPrint(&config.ServiceTLS{CA: cfg.TLS.CA}) // the certificate is read anew anyway
+		}
+		conn, err := store.Use(lease, "redis/"+name, print, func() (*store.Redis, error) { return r.open(name, cfg) })
+		if err == nil && !r.Offline {
+			r.live.used(name, conn)
+		}
+		return conn, err
 	}
 }
 
@@ -66,23 +71,11 @@ func (r *Redis) open(name string, cfg config.Redis) (*store.Redis, error) {
 	if r.Offline {
 		return conn, nil
 	}
-	r.mu.Lock()
-	if r.live == nil {
-		r.live = map[string]*store.Redis{}
-	}
-	r.live[name] = conn
-	r.mu.Unlock()
 	conn.Start()
 	return conn, nil
 }
 
-func (r *Redis) forget(conn *store.Redis) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.live[conn.Name()] == conn {
-		delete(r.live, conn.Name())
-	}
-}
+func (r *Redis) forget(conn *store.Redis) { r.live.forget(conn.Name(), conn) }
 
 func redisConfig(name string, cfg config.Redis) (store.RedisConfig, error) {
 	c := store.RedisConfig{Name: name, Mode: cfg.Mode, Addresses: cfg.Addresses, Master: cfg.Master,
@@ -125,10 +118,8 @@ func CheckRedis(s *config.Snapshot) []error {
 
 // Status is the state of every connection, by name.
 func (r *Redis) Status() []store.RedisStatus {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make([]store.RedisStatus, 0, len(r.live))
-	for _, c := range r.live {
+	out := []store.RedisStatus{}
+	for _, c := range r.live.shown() {
 		out = append(out, c.Status())
 	}
 	slices.SortFunc(out, func(a, b store.RedisStatus) int { return cmp.Compare(a.Name, b.Name) })

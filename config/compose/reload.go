@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -40,7 +41,7 @@ type Further interface {
 
 // Boot applies the first snapshot.
 func (r *Reloader) Boot(s *config.Snapshot) error {
-	r.begin()
+	r.begin(s)
 	whole, err := r.merged(s)
 	if err == nil {
 		err = r.Apply(whole)
@@ -154,8 +155,9 @@ func needRestart(old, now *config.Snapshot) []string {
 	return out
 }
 
-// begin notes what the file is now, so that later changes are seen.
-func (r *Reloader) begin() {
+// begin notes what was read of the files, so that changes since are seen: s may have
+// been loaded a while ago.
+func (r *Reloader) begin(s *config.Snapshot) {
 	if r.Path == "" {
 		return
 	}
@@ -165,6 +167,12 @@ func (r *Reloader) begin() {
 				return s.Files()
 			}
 			return nil
+		},
+		Loaded: func(path string) ([sha256.Size]byte, bool) {
+			if now := r.Current(); now != nil {
+				s = now
+			}
+			return s.Read(path)
 		}}
 	r.watcher.Begin()
 }

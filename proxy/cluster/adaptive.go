@@ -54,7 +54,7 @@ func (a *adaptive) within(v float64) float64 { return max(a.min, min(v, a.max)) 
 // limit is what is allowed at present.
 func (a *adaptive) limit() int {
 	if a.probing {
-		return int(max(a.now/2, 1))
+		return int(max(a.now/2, a.min))
 	}
 	return int(a.now)
 }

@@ -77,6 +77,11 @@ func (c *Cluster) connect(ctx context.Context, d exchange.Dialer, st *exchange.S
 			if m = c.pick.pick(lineup, rand.Uint64(), seen); m.trip == nil {
 				return dial()
 			}
+			if !m.available() {
+				if other := lineup.anyAvailable(seen); other != nil {
+					m = other
+				}
+			}
 			done, err := m.trip.cb.Execute(dial)
 			if !errors.Is(err, gobreaker.ErrOpenState) && !errors.Is(err, gobreaker.ErrTooManyRequests) {
 				return done, err

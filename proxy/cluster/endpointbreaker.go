@@ -27,19 +27,26 @@ func (r *run) pick(l *lineup) *member {
 			return m
 		}
 	}
-	// Many are open: look at all of them, at those first that this exchange has
-	// not failed on.
-	from := rand.IntN(len(l.members))
-	var second *member
-	for i := range l.members {
-		m := l.members[(from+i)%len(l.members)]
-		if !m.available() {
-			continue
+	return l.anyAvailable(&r.seen)
+}
+
+// anyAvailable looks at all of a lineup, which is for when many breakers are open: at
+// those first that this exchange has not failed on, and at the spare ones only when
+// no member is left. Nil when there is none.
+func (l *lineup) anyAvailable(seen *tried) (second *member) {
+	for _, list := range [...][]*member{l.members, l.spare} {
+		for i, from := 0, rand.IntN(max(len(list), 1)); i < len(list); i++ {
+			m := list[(from+i)%len(list)]
+			if !m.available() {
+				continue
+			}
+			if !seen.has(m) {
+				return m
+			}
+			if second == nil {
+				second = m
+			}
 		}
-		if !r.seen.has(m) {
-			return m
-		}
-		second = m
 	}
 	return second
 }

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -119,5 +121,102 @@ func TestEndpointsWithoutBreakersHaveNone(t *testing.T) {
 	c := newTest(t, &clustertest.Transport{}, Config{Breaker: BreakerConfig{Enabled: true, Window: time.Minute}}, "a:1")
 	if c.trips || c.limit != nil || c.budget != nil || slices.ContainsFunc(c.lineup.Load().members, func(m *member) bool { return m.trip != nil }) {
 		t.Errorf("%+v", c)
+	}
+}
+
+// With the breakers of all near endpoints open, those further away take what the
+// near ones cannot, however many near ones there are.
+func TestBreakersOfAllNearEndpointsLeaveTheFarOnes(t *testing.T) {
+	tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, address string) error {
+		if address[0] == 'n' {
+			return clustertest.Fault("reset", false)
+		}
+		clustertest.Respond(x, 200, "ok")
+		return nil
+	}}
+	here := &Here{}
+	here.Set("z", "")
+	c := newTest(t, tr, Config{Breaker: perEndpoint(time.Minute), Locality: "zone", Here: here})
+	eps := []Endpoint{{Address: "far:1", Zone: "y"}}
+	for _, a := range "12345678" {
+		eps = append(eps, Endpoint{Address: "near:" + string(a), Zone: "z"})
+	}
+	c.Replace(eps)
+	failed := 0
+	for range 60 {
+		x := newExchange("POST", "")
+		if f := c.Forward(x, &Options{}); f != nil {
+			failed++
+			if f.Code != "reset" {
+				t.Fatalf("%s, while %d endpoints are healthy", f.Code, len(c.lineup.Load().spare))
+			}
+		}
+		over(x)
+	}
+	if failed != 8*3 || tr.Calls()["far:1"] == 0 {
+		t.Errorf("%d failures, want 3 of each near one; %v", failed, tr.Calls())
+	}
+	_ = c.Close()
+}
+
+// The same for a service that asks to be asked later: who is further away is
+// somebody else to ask.
+func TestASpareEndpointIsElsewhere(t *testing.T) {
+	tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, address string) error {
+		if address == "near:1" {
+			clustertest.Respond(x, 503, "later")
+			x.Response.Header.Set("Retry-After", "60")
+			return nil
+		}
+		clustertest.Respond(x, 200, "ok")
+		return nil
+	}}
+	here := &Here{}
+	here.Set("z", "")
+	c := newTest(t, tr, Config{Locality: "zone", Here: here})
+	c.Replace([]Endpoint{{Address: "near:1", Zone: "z"}, {Address: "far:1", Zone: "y"}})
+	x := newExchange("GET", "")
+	if f := c.Forward(x, &opts); f != nil || x.Response.Status != 200 {
+		t.Errorf("%v, %d of %s", f, x.Response.Status, x.Endpoint)
+	}
+	over(x)
+	_ = c.Close()
+}
+
+// dialer is a transport of opaque streams.
+type dialer struct {
+	*clustertest.Transport
+	dial func(address string) error
+}
+
+func (d *dialer) Dial(_ context.Context, address string) (exchange.Wire, exchange.Peer, error) {
+	return nil, exchange.Peer{}, d.dial(address)
+}
+
+// A stream finds the one endpoint of many whose breaker is not open, as an exchange
+// does.
+func TestAStreamFindsTheEndpointThatIsLeft(t *testing.T) {
+	d := &dialer{&clustertest.Transport{}, func(address string) error {
+		if address == "good:1" {
+			return nil
+		}
+		return clustertest.Fault("connect-refused", true)
+	}}
+	breaker := perEndpoint(time.Minute)
+	breaker.Failures = 1
+	c := New(Config{Service: "db", Protocol: "tcp", Transport: d, Breaker: breaker})
+	var eps []Endpoint
+	for i := range 40 {
+		eps = append(eps, Endpoint{Address: fmt.Sprintf("bad:%d", i)})
+	}
+	c.Replace(append(eps, Endpoint{Address: "good:1"}))
+	for range 200 {
+		st := &exchange.Stream{}
+		_, _, over, f := c.Connect(context.Background(), st, &Options{})
+		if f == nil {
+			over()
+		} else if f.Code != "connect-refused" {
+			t.Fatalf("%s, while the breaker of good:1 is %s", f.Code, c.Status().Endpoints[40].Breaker)
+		}
 	}
 }

@@ -15,6 +15,8 @@ func (r *run) explain(f *exchange.Fault) *exchange.Fault {
 	switch {
 	case f != nil && (cause == nil || f.Source == exchange.FromClient):
 		return f
+	case f != nil && f.Code == "pool-full" && (errors.Is(cause, errTryTimeout) || errors.Is(cause, errTimeout) && !r.hurried):
+		return f // the timeout is how such a wait ends; what it was for says more
 	case errors.Is(cause, errHedged):
 		return &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError, Code: "hedged", Title: "Another attempt was answered", Err: cause}
 	case errors.Is(cause, errTryTimeout):

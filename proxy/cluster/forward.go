@@ -102,6 +102,9 @@ func (r *run) loop() *exchange.Fault {
 				return fault
 			}
 		}
+		if !r.seal() {
+			return fault
+		}
 		r.drop()
 		if wait > 0 {
 			if err := x.Sleep(wait); err != nil {
@@ -177,8 +180,8 @@ func (r *run) visit() (struct{}, error) {
 		r.release()
 		r.seen.add(m)
 		r.fault = r.explain(asFault(err))
-		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" && !errors.Is(r.fault.Err, errTryTimeout) {
-			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service
+		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" && !errors.Is(r.fault.Err, errTryTimeout) || r.fault.Code == "pool-full" {
+			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service, nor do our own limits
 		}
 		if again, counts := r.again(r.fault); again && !counts {
 			return struct{}{}, errNotItsFault // a stale connection, to be replaced
@@ -284,6 +287,20 @@ func (r *run) keepBody() *exchange.Fault {
 	_ = req.Body.Close()
 	req.Body, r.replay = exchange.NewBody(buf), true
 	return nil
+}
+
+// seal takes an untouched request body from the attempt that has it, for another, and
+// reports whether there will be a body for that.
+func (r *run) seal() bool {
+	if r.replayable() {
+		return true
+	}
+	next := r.upload.anew()
+	if next == nil {
+		return false
+	}
+	r.upload, r.x.Request.Body = next, next
+	return true
 }
 
 // rewind has the request body begin anew for another attempt.

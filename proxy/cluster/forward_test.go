@@ -84,8 +84,7 @@ func TestRetryMatrix(t *testing.T) {
 				switch c.failure {
 				case "connect":
 					return clustertest.Fault("connect", true)
-				case "connect-read":
-					x.Request.Read = 1
+				case "connect-read": // the body was read above
 					return clustertest.Fault("connect", true)
 				case "stale":
 					return clustertest.Fault("stale-connection", false)

@@ -143,7 +143,7 @@ func (p *prober) ask(address string) error {
 	p.request(x, address)
 	x.Expire(p.Timeout, errProbeTimeout)
 	err := p.roundTrip(x, address)
-	if !x.Unexpire() && err == nil || errors.Is(x.Ended(), errProbeTimeout) {
+	if !x.Unexpire() && err == nil || errors.Is(x.Ended(), errProbeTimeout) && !errors.Is(err, errNoVerdict) {
 		err = fmt.Errorf("no answer within %s", p.Timeout)
 	}
 	x.DropResponse()

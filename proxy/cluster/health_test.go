@@ -143,7 +143,10 @@ func TestAFullPoolIsNoVerdict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, h := newFarm(), probing
 		tr := f.transport()
-		tr.Connect = func(ctx context.Context, address string) error { return clustertest.Fault("pool-full", true) }
+		tr.Connect = func(ctx context.Context, address string) error {
+			<-ctx.Done() // that is how a wait for a connection ends
+			return clustertest.Fault("pool-full", true)
+		}
 		c := newTest(t, tr, Config{Health: &h}, "a:1")
 		defer func() { _ = c.Close() }()
 		time.Sleep(10 * time.Second)

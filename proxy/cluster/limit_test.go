@@ -246,3 +246,22 @@ func TestTheAdaptiveLimitFollowsAndRecovers(t *testing.T) {
 		t.Errorf("limit %d after nothing but timeouts", quiet.limit())
 	}
 }
+
+// min holds while the latency without a queue is measured too.
+func TestTheAdaptiveLimitKeepsToItsMinimum(t *testing.T) {
+	a, now := newAdaptive(40, 100), time.Now()
+	probes, was := 0, false
+	for range 60_000 { // 10 minutes
+		now = now.Add(10 * time.Millisecond)
+		a.observe(now, 50*time.Millisecond, 40, false)
+		if a.probing && !was {
+			probes++
+		}
+		if was = a.probing; a.limit() < 40 {
+			t.Fatalf("the limit is %d, probing %t, want 40 at least", a.limit(), a.probing)
+		}
+	}
+	if probes < 10 {
+		t.Errorf("%d probes", probes)
+	}
+}

@@ -59,20 +59,19 @@ func (r *run) again(f *exchange.Fault) (again, counts bool) {
 		again := r.failed() && r.replayable()
 		switch r.app {
 		case appUnreached:
-			again = again || o.OnConnect && (r.replay || x.Request.Read == 0 || r.replayable())
+			again = again || o.OnConnect && (r.untouched() || r.replayable())
 		case appReset:
 			again = again || o.OnReset && r.replayable() && r.twice()
 		}
 		return again && r.below == 0 && x.Response.Tunnel == nil, true
 	}
-	untouched := r.replay || x.Request.Read == 0
 	switch {
 	case f.Source != exchange.FromUpstream || f.Code == "breaker-open" || f.Code == "no-endpoint":
 		return false, false
 	case f.Code == "stale-connection":
-		return untouched && f.Retryable || r.replayable() && r.twice(), r.free >= freeRetries
+		return r.untouched() && f.Retryable || r.replayable() && r.twice(), r.free >= freeRetries
 	case f.Retryable:
-		return (untouched || r.replayable()) && o.OnConnect, true
+		return (r.untouched() || r.replayable()) && o.OnConnect, true
 	case errors.Is(f.Err, errTryTimeout):
 		return r.replayable() && r.twice(), true
 	case f.Code == "reset":
@@ -122,6 +121,10 @@ func idempotent(method string) bool {
 
 // replayable reports whether the request body can be sent again.
 func (r *run) replayable() bool { return r.replay || r.kept.whole() }
+
+// untouched reports whether the request body is there whole for another attempt:
+// none has begun to send it, or it is kept.
+func (r *run) untouched() bool { return r.replay || r.upload.state.Load() == fresh }
 
 // left is how many retries are left to this exchange by its route and by its
 // callers.
@@ -210,9 +213,12 @@ func (r *run) pause(n int, answered bool) (wait time.Duration, ok bool) {
 
 // elsewhere reports whether there is an endpoint that has not failed yet.
 func (r *run) elsewhere() bool {
-	for _, m := range r.c.lineup.Load().members {
-		if m != r.serving && !r.seen.has(m) && m.available() {
-			return true
+	l := r.c.lineup.Load()
+	for _, list := range [...][]*member{l.members, l.spare} {
+		for _, m := range list {
+			if m != r.serving && !r.seen.has(m) && m.available() {
+				return true
+			}
 		}
 	}
 	return false

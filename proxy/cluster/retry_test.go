@@ -162,6 +162,80 @@ func TestWhatASidecarCouldNotGiveToItsAppGoesElsewhere(t *testing.T) {
 	}
 }
 
+// A body that has begun to go out is not there any more for another endpoint, even
+// where the request as such could go there: engines count what they read of it
+// only when all is over.
+func TestABodyThatIsSpentGoesNowhereElse(t *testing.T) {
+	for _, length := range []int64{9, -1} { // neither is kept for a retry
+		var second []byte
+		tr := &clustertest.Transport{PeerID: "spiffe://d/svc/orders", Answer: func(x *exchange.Exchange, _ string) error {
+			if x.Attempts > 1 {
+				second, _ = io.ReadAll(x.Request.Body)
+				clustertest.Respond(x, 200, "ok")
+				return nil
+			}
+			_, _ = io.ReadFull(x.Request.Body, make([]byte, 4))
+			clustertest.Respond(x, 502, "no")
+			x.Response.Header.Set(HeaderApp, "unreached")
+			return nil
+		}}
+		x := newExchange("POST", "123456789")
+		x.Request.Length = length
+		if f := newTest(t, tr, Config{}, "a:1", "b:1").Forward(x, &opts); f != nil || x.Response.Status != 502 || x.Attempts != 1 {
+			t.Errorf("length %d: %v, %d after %d attempts, the second had the body %q", length, f, x.Response.Status, x.Attempts, second)
+		}
+		over(x)
+	}
+}
+
+// One that nobody has touched does go elsewhere.
+func TestAnUntouchedBodyGoesElsewhere(t *testing.T) {
+	tr := &clustertest.Transport{PeerID: "spiffe://d/svc/orders", Answer: func(x *exchange.Exchange, _ string) error {
+		if x.Attempts > 1 {
+			b, _ := io.ReadAll(x.Request.Body)
+			clustertest.Respond(x, 200, string(b))
+			return nil
+		}
+		clustertest.Respond(x, 502, "no")
+		x.Response.Header.Set(HeaderApp, "unreached")
+		return nil
+	}}
+	x := newExchange("POST", "123456789")
+	if f := newTest(t, tr, Config{}, "a:1", "b:1").Forward(x, &opts); f != nil || x.Response.Status != 200 {
+		t.Errorf("%v, %d", f, x.Response.Status)
+	} else if b, _ := io.ReadAll(x.Response.Body); string(b) != "123456789" {
+		t.Errorf("the second had the body %q", b)
+	}
+	over(x)
+}
+
+// Who is late to begin with the body, an attempt that was answered at once, takes
+// none of it from the next attempt.
+func TestALateReaderOfAnEarlierAttemptGetsNothing(t *testing.T) {
+	var late io.Reader
+	tr := &clustertest.Transport{PeerID: "spiffe://d/svc/orders", Answer: func(x *exchange.Exchange, _ string) error {
+		if x.Attempts > 1 {
+			if n, err := late.Read(make([]byte, 4)); n != 0 || err == nil || err == io.EOF {
+				t.Errorf("the earlier attempt read %d bytes, %v", n, err)
+			}
+			b, _ := io.ReadAll(x.Request.Body)
+			clustertest.Respond(x, 200, string(b))
+			return nil
+		}
+		late = x.Request.Body
+		clustertest.Respond(x, 502, "no")
+		x.Response.Header.Set(HeaderApp, "unreached")
+		return nil
+	}}
+	x := newExchange("POST", "123456789")
+	if f := newTest(t, tr, Config{}, "a:1", "b:1").Forward(x, &opts); f != nil || x.Response.Status != 200 {
+		t.Errorf("%v, %d", f, x.Response.Status)
+	} else if b, _ := io.ReadAll(x.Response.Body); string(b) != "123456789" {
+		t.Errorf("the second attempt had the body %q", b)
+	}
+	over(x)
+}
+
 // Calls of one transaction share what its caller left them.
 func TestCallsOfATransactionShareItsRetries(t *testing.T) {
 	tr := &clustertest.Transport{Answer: func(*exchange.Exchange, string) error { return clustertest.Fault("reset", false) }}

@@ -76,6 +76,29 @@ func TestACallerInAHurryOpensNoBreaker(t *testing.T) {
 	}
 }
 
+// That all connections we allow ourselves are busy is what transports say when the
+// wait for one has ended, which the route's timeout does.
+func TestTheWaitForAConnectionIsNotTheEndpointsFault(t *testing.T) {
+	tr := &clustertest.Transport{Connect: func(ctx context.Context, _ string) error {
+		<-ctx.Done()
+		return clustertest.Fault("pool-full", true)
+	}}
+	both := patient
+	both.Per = "both"
+	c := newTest(t, tr, Config{Breaker: both, Outlier: &Outlier{Consecutive: 1, Interval: time.Hour, Base: time.Hour, Longest: time.Hour, MaxEjected: 1}}, "a:1", "b:1")
+	o := opts
+	o.Timeout = 20 * time.Millisecond
+	x := newExchange("GET", "")
+	if f := c.Forward(x, &o); code(f) != "pool-full" {
+		t.Errorf("%+v", f)
+	}
+	over(x)
+	if s := c.Status(); s.Breaker != "closed" || s.Endpoints[0].Breaker != "closed" || s.Endpoints[1].Breaker != "closed" || s.Endpoints[0].State != "healthy" || s.Endpoints[1].State != "healthy" {
+		t.Errorf("the service is blamed: %+v", s)
+	}
+	_ = c.Close()
+}
+
 // stalling sends nothing, until its exchange is over: so bodies of engines end.
 type stalling struct{ x *exchange.Exchange }
 

@@ -49,9 +49,8 @@ func (u *bridged) RoundTrip(x *exchange.Exchange) error {
 		}
 	}
 	err := u.h.await(func() error { return u.Upstream.RoundTrip(x) })
-	x.Informational = early
+	x.Informational, x.Request.Body = early, body // another attempt may follow also after an answer
 	if err != nil {
-		x.Request.Body = body
 		return err
 	}
 	if x.Response.Body != nil {

@@ -3,8 +3,10 @@ package nethttp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -157,7 +159,7 @@ func (b *sendBody) start() error {
 func (b *sendBody) pump(src io.Reader, buf []byte) {
 	defer close(b.pumped)
 	for {
-		n, err := src.Read(buf)
+		n, err := guarded(src, buf)
 		b.taken.Add(int64(n))
 		select {
 		case b.ready <- piece{buf[:n], err}:
@@ -173,6 +175,17 @@ func (b *sendBody) pump(src io.Reader, buf []byte) {
 			return
 		}
 	}
+}
+
+// guarded reads what may be a filter's body, on nobody else's stack.
+func guarded(src io.Reader, buf []byte) (n int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			n, err = 0, &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError, Code: "panic",
+				Title: "Internal error", Close: true, Err: fmt.Errorf("nethttp: panic in a request body: %v\n%s", v, debug.Stack())}
+		}
+	}()
+	return src.Read(buf)
 }
 
 // finish is called with what src ended with: at EOF the trailer is complete.

@@ -71,11 +71,13 @@ func (in *inbound) run() (complete bool) {
 		quiet = in.body.finish()
 		x.Request.Read = in.body.n.Load()
 	}
-	if x.Response.Body != nil {
-		_ = x.Response.Body.Close()
-	}
+	closed := in.guard("close", func() {
+		if x.Response.Body != nil {
+			_ = x.Response.Body.Close()
+		}
+	})
 	v := in.guard("finish", func() { in.s.h.Finish(x) })
-	if quiet && v == nil && complete {
+	if quiet && v == nil && closed == nil && complete {
 		x.Reset()
 		in.s.xs.Put(x)
 	}

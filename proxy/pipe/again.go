@@ -11,7 +11,7 @@ import (
 )
 
 // Exchanges without a client are bounded in number and in time: nobody would
-// notice if they piled up.
+// notice if they piled up. The number of copies is bounded by who makes them.
 const (
 	againMost    = 256
 	againLongest = time.Minute
@@ -46,10 +46,15 @@ func (s *seconds) enter() bool {
 	return true
 }
 
-func (s *seconds) leave() {
+// apart counts one no more that has entered, while it runs on.
+func (s *seconds) apart() {
 	s.mu.Lock()
 	s.running--
 	s.mu.Unlock()
+}
+
+func (s *seconds) leave() {
+	s.apart()
 	s.all.Done()
 }
 
@@ -88,12 +93,19 @@ func (p *Pipe) again(x *exchange.Exchange, prepare func(*exchange.Exchange)) boo
 		p.seconds.leave()
 		return false
 	}
-	go p.second(y, own)
+	leave := p.seconds.leave
+	if y.Mirror {
+		p.seconds.apart()
+		leave = p.seconds.all.Done
+	}
+	go func() {
+		defer leave()
+		p.second(y, own)
+	}()
 	return true
 }
 
 func (p *Pipe) second(y *exchange.Exchange, r *run) {
-	defer p.seconds.leave()
 	ctx, cancel := context.WithTimeout(p.seconds.ctx, againLongest)
 	defer cancel()
 	y.Begin(ctx)

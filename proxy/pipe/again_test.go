@@ -162,3 +162,33 @@ func TestSecondExchangesAreBounded(t *testing.T) {
 		t.Error("refused although one has left")
 	}
 }
+
+// Copies for a service that hangs are bounded by who makes them, and keep nobody
+// from renewing what is stale.
+func TestCopiesTakeNoPlacesOfOtherSecondExchanges(t *testing.T) {
+	k := newKit(t)
+	leave := make(chan struct{})
+	k.b.do["req"] = func(x *exchange.Exchange) {
+		if x.Mirror {
+			<-leave
+		}
+	}
+	mirror := true
+	begun := k.stale(func(y *exchange.Exchange) { y.Mirror = mirror })
+	k.start()
+	for i := range againMost + 50 {
+		if k.client(); !*begun {
+			t.Errorf("copy %d was not begun", i)
+			break
+		}
+	}
+	mirror = false
+	if k.client(); !*begun {
+		t.Error("copies keep others from beginning")
+	}
+	close(leave)
+	k.pipe.seconds.all.Wait()
+	if n := k.pipe.seconds.running; n != 0 {
+		t.Errorf("%d count as running", n)
+	}
+}

@@ -140,11 +140,28 @@ func (l *Lease) Release() {
 	l.held = map[key]*item{}
 	l.mu.Unlock()
 	for k, it := range held {
-		if !l.set.giveBack(k, it) {
-			continue
-		}
-		if c, ok := it.value.(io.Closer); ok {
-			_ = c.Close()
-		}
+		l.set.end(k, it)
+	}
+}
+
+// Drop gives up the hold on one value, for a table that needs it no more.
+func (l *Lease) Drop(name, fingerprint string) {
+	k := key{name, fingerprint}
+	l.mu.Lock()
+	it, held := l.held[k]
+	delete(l.held, k)
+	l.mu.Unlock()
+	if held {
+		l.set.end(k, it)
+	}
+}
+
+// end is one use less of a value, which is closed with its last.
+func (s *Set) end(k key, it *item) {
+	if !s.giveBack(k, it) {
+		return
+	}
+	if c, ok := it.value.(io.Closer); ok {
+		_ = c.Close()
 	}
 }

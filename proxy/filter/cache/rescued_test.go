@@ -24,3 +24,20 @@ func TestAFallbackAnswerIsNotStored(t *testing.T) {
 		t.Errorf("%q after %d calls", got, r.calls.Load())
 	}
 }
+
+// Who looks at what became of the service, as a split that may be rolled back does,
+// is told of a failing status that a stale answer hides, as the pipe tells of a fault.
+func TestAStaleAnswerDoesNotHideThatTheServiceFailed(t *testing.T) {
+	r := newRig(t, Config{})
+	if got := r.do(request("GET /a"), says(200, "old", "Cache-Control: max-age=1, stale-if-error=60")); got != "old" {
+		t.Fatal(got)
+	}
+	r.advance(30 * time.Second)
+	x := request("GET /a")
+	if got := r.do(x, says(500, "no")); got != "old" || x.Response.Status != 200 {
+		t.Fatal(got, x.Response.Status)
+	}
+	if x.Fault != nil || x.Rescued == nil || x.Rescued.Source != exchange.FromUpstream || x.Rescued.Status != 500 {
+		t.Errorf("%+v, %+v", x.Fault, x.Rescued)
+	}
+}

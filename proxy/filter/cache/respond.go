@@ -119,6 +119,7 @@ func (f *cache) answered(x *exchange.Exchange, v *visit) {
 		return
 	case v.held != nil && failed(status) && f.tolerates(v.held.Value, v.ifError, now):
 		v.served = true
+		x.Rescued = &exchange.Fault{Source: exchange.FromUpstream, Status: status, Title: "Service failed"} // only told: it is not given
 		f.serve(x, v.held, &v.request, v.saw, now, info[len("lintel; fwd="):], "stale-if-error")
 		f.land(v, true)
 		f.settle(x, v, false)

@@ -1,0 +1,74 @@
+package nethttp
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
+)
+
+type panicking struct {
+	io.Reader
+	onClose bool
+}
+
+func (p panicking) Read(b []byte) (int, error) {
+	if !p.onClose {
+		panic("a filter's body")
+	}
+	return p.Reader.Read(b)
+}
+
+func (p panicking) Close() error {
+	if p.onClose {
+		panic("a filter's body, when it is closed")
+	}
+	return nil
+}
+
+// A request body that panics costs its exchange, and not the process.
+func TestARequestBodyThatPanics(t *testing.T) {
+	tr := newTransport(t, exchange.TransportConfig{})
+	address := service(t, func(_ net.Conn, br *bufio.Reader) {
+		if r, err := http.ReadRequest(br); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body) // and no answer without it
+		}
+	})
+	x := get(t.Context())
+	x.Request.Method, x.Request.Length, x.Request.Body = "POST", 5, panicking{strings.NewReader("hello"), false}
+	u, err := tr.Reserve(x, address, exchange.HTTP1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := fault(t, u.RoundTrip(x)); f.Code != "panic" || f.Source != exchange.FromSelf || f.Status != 500 {
+		t.Errorf("%+v", f)
+	}
+	x.RunDone()
+}
+
+// An exchange is finished also when what a filter made of its answer panics as it is
+// closed: or its place in limits were lost.
+func TestAnAnswerThatPanicsWhenClosed(t *testing.T) {
+	finished := make(chan struct{}, 1)
+	_, addr := serve(t, exchange.ServerConfig{}, &finisher{
+		serve: func(x *exchange.Exchange) {
+			x.Response.Status, x.Response.Length, x.Response.Body = 200, -1, panicking{strings.NewReader("fine"), true}
+		},
+		finish: func(*exchange.Exchange) { finished <- struct{}{} },
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	if res, err := client.Get("http://" + addr); err == nil {
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+	}
+	select {
+	case <-finished:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the exchange was never finished")
+	}
+}
