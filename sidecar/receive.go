@@ -36,6 +36,11 @@ func (r *receive) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if err := mtls.StillValid(x.Peer, time.Now()); err != nil {
 		return refuse(http.StatusForbidden, "peer-expired", "Caller's certificate is no longer valid", err)
 	}
+	if err := r.id.Trusted(x.Peer); err != nil {
+		f := refuse(http.StatusForbidden, "peer-untrusted", "Caller's certificate is no longer trusted", err)
+		f.Fault().Close = true
+		return f
+	}
 	h := &x.Request.Header
 	if h.Count(txntoken.HeaderTxn) > 1 || h.Count(txntoken.HeaderHop) > 1 {
 		return refuse(http.StatusBadRequest, "bad-txn-token", "More than one internal token", nil)
