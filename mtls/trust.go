@@ -3,6 +3,7 @@ package mtls
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"runtime"
@@ -99,6 +100,16 @@ func (t *Trust) Check(peer exchange.Peer, now time.Time) error {
 		runtime.AddCleanup(peer.Cert, func(w weak.Pointer[x509.Certificate]) { t.known.Delete(w) }, leaf)
 	}
 	return nil
+}
+
+// Lost reports whether the other side of a connection that is open would be
+// refused now.
+func (t *Trust) Lost(cs *tls.ConnectionState) bool {
+	if len(cs.PeerCertificates) == 0 || len(cs.PeerCertificates[0].URIs) != 1 {
+		return true
+	}
+	leaf := cs.PeerCertificates[0]
+	return t.Check(exchange.Peer{TrustDomain: leaf.URIs[0].Host, Cert: leaf, Chain: cs.PeerCertificates}, time.Now()) != nil
 }
 
 // state looks at the bundle once in a while. Sources do not tell which bundle

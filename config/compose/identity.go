@@ -188,6 +188,9 @@ func (id *Identity) Transport(service, exact string, t *exchange.TransportConfig
 	t.Retire = mtls.Retire(id.Source)
 	t.RetirePeer = mtls.RetirePeer
 	t.PeerID = mtls.PeerOf
+	if id.trust != nil {
+		t.Distrusted = id.trust.Lost
+	}
 	return nil
 }
 
