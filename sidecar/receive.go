@@ -109,9 +109,24 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 		}
 	}
 	txn.Chain, txn.Deadline, txn.Retries = vouched.Chain, vouched.Deadline, vouched.Retries
-	txn.Spent, txn.Priority, x.Priority = spent, vouched.Priority, vouched.Priority
+	txn.Spent = spent
+	txn.Priority = r.priority(x.Peer.ID, vouched.Priority)
+	x.Priority = txn.Priority
 	r.accept(x, txn)
 	return filter.Next
+}
+
+// priority believes that a call must never be shed only whom it believes what
+// came before it: another trust domain could send any number of such calls.
+func (r *receive) priority(peer string, says exchange.Priority) exchange.Priority {
+	may := r.asserters.Match(peer)
+	if r.asserters.Empty() {
+		may = r.id.Home(peer)
+	}
+	if says == exchange.Critical && !may {
+		return exchange.Default
+	}
+	return says
 }
 
 // counted is a transaction with a count of its retries, in one piece of memory.
