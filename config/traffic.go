@@ -48,5 +48,5 @@ type Mirror struct {
 	MaxInFlight   int           `yaml:"max_in_flight" default:"100" min:"1" max:"10000" doc:"Copies in progress; beyond, requests are not copied."`
 	MaxBody       int64         `yaml:"max_body" unit:"bytes" default:"64KiB" min:"0" max:"16MiB" doc:"Requests with a larger body are not copied."`
 	Timeout       time.Duration `yaml:"timeout" default:"10s" min:"1ms" max:"1m" doc:"Until the head of its answer."`
-	Authorization string        `yaml:"authorization" enum:"route,drop" default:"route" doc:"route: the copy has the Authorization header if the route forwards it; drop: it has none, and no cookies."`
+	Authorization string        `yaml:"authorization" enum:"route,drop" default:"route" doc:"route: the copy has the Authorization header if the route forwards it; drop: it has no credentials: neither that nor cookies, nor what the route's own authentication filters look for or hand on."`
 }

@@ -13,6 +13,7 @@ import (
 	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
+	"lintel.dev/lintel/proxy/filter/credential"
 	"lintel.dev/lintel/proxy/filter/mirror"
 	"lintel.dev/lintel/proxy/filter/split"
 	"lintel.dev/lintel/proxy/route"
@@ -220,8 +221,14 @@ func (f *forwarding) mirror(r *route.Route) error {
 	if err != nil {
 		return err
 	}
+	var strip []func(*exchange.Exchange)
+	for _, in := range r.Filters {
+		if off := credential.Strips(in.Filter); off != nil {
+			strip = append(strip, off)
+		}
+	}
 	begin, err := mirror.New(mirror.Config{Service: m.Service, Share: m.Share, Methods: m.Methods, MaxInFlight: m.MaxInFlight,
-		MaxBody: m.MaxBody, Bare: m.Authorization == "drop", Counts: counts})
+		MaxBody: m.MaxBody, Bare: m.Authorization == "drop", Strip: strip, Counts: counts})
 	if err != nil {
 		return f.placed("mirror", err)
 	}

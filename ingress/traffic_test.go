@@ -146,3 +146,64 @@ services:
 		table.Release()
 	}
 }
+
+// What a route's filters look for must not go to the mirror with drop, also where
+// they hand it on, and must with the default.
+func TestABareMirrorHasNoCredentials(t *testing.T) {
+	const filters = `
+routes:
+  - name: r
+    service: plain
+    filters:
+      - any_of:
+          - api_key: {header: X-Shop-Key, query: key, forward: true}
+          - all_of:
+              - jwt: {iss: any, header: X-Token, cookie: session, query: token, forward: true, keys: [{secret: "0123456789abcdef0123456789abcdef", kid: a}]}
+              - client_cert: {forward: true}
+      - ext_authz: {url: "http://127.0.0.1:1/", on_error: deny, request_headers: [X-Ticket, X-Sso-*]}
+    mirror: {service: other`
+	for drop, how := range map[bool]string{false: "}\n", true: ", authorization: drop}\n"} {
+		table, err := checked(t, filters+how)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var copied *exchange.Exchange
+		x := &exchange.Exchange{}
+		x.Again = func(x *exchange.Exchange, prepare func(*exchange.Exchange)) bool {
+			copied = x.Detached()
+			prepare(copied)
+			return true
+		}
+		x.Request.Method, x.Request.Path, x.Request.Query = "GET", "/", "a=1&key=s3&token=s3&b=2"
+		secret := []string{"Authorization", "Cookie", "X-Shop-Key", "x_shop_key", "X-Token", "Client-Cert", "X-Ticket", "X-Sso-Id"}
+		for _, name := range secret {
+			x.Request.Header.Add(name, "session=s3")
+		}
+		x.Request.Header.Add("X-User", "ada")
+		for _, in := range table.Routes()[0].Filters {
+			if in.Kind == "mirror" {
+				in.Request.OnRequest(x)
+			}
+		}
+		table.Release()
+		if copied == nil {
+			t.Fatal("no copy")
+		}
+		for _, name := range secret {
+			if copied.Request.Header.Has(name) == drop {
+				t.Errorf("drop %t: %s is %q", drop, name, copied.Request.Header.Get(name))
+			}
+		}
+		want := "a=1&key=s3&token=s3&b=2"
+		if drop {
+			want = "a=1&b=2"
+		}
+		h := &copied.Request.Header
+		if copied.Request.Query != want || h.Get("X-User") != "ada" || h.Get("X-Lintel-Mirror") != "1" {
+			t.Errorf("drop %t: query %q, %v", drop, copied.Request.Query, h)
+		}
+		if q := x.Request.Query; q != "a=1&key=s3&token=s3&b=2" || !x.Request.Header.Has("X-Shop-Key") {
+			t.Errorf("the request itself: %q %v", q, x.Request.Header)
+		}
+	}
+}

@@ -38,6 +38,7 @@ func peerAt(cs *tls.ConnectionState, now time.Time) (exchange.Peer, error) {
 	if err != nil {
 		return exchange.Peer{}, fmt.Errorf("mtls: %w", err)
 	}
+	peer.Chain = cs.PeerCertificates
 	return peer, nil
 }
 

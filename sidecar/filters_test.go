@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"lintel.dev/lintel/config/compose"
 	"lintel.dev/lintel/mtls/txntoken"
 	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
@@ -79,6 +80,30 @@ func TestUpstreamPortsTakeOnlyTheirOwnNames(t *testing.T) {
 		"inventory.service.consul:80": true, "attacker.example": false, "orders": false, "10.0.0.1": false, "": false, "a b": false} {
 		if got := localName(authority, "inventory"); got != ok {
 			t.Errorf("%q: %t", authority, got)
+		}
+	}
+}
+
+func TestCriticalIsBelievedOfThoseWhoMayAssert(t *testing.T) {
+	only, err := txntoken.ParsePatterns([]string{webID, "spiffe://partner.example/svc/shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		peer, says string
+		asserters  txntoken.Patterns
+		want       exchange.Priority
+	}{
+		{webID, "critical", txntoken.Patterns{}, exchange.Critical},
+		{"spiffe://partner.example/svc/shop", "critical", txntoken.Patterns{}, exchange.Default},
+		{"spiffe://partner.example/svc/shop", "sheddable", txntoken.Patterns{}, exchange.Sheddable},
+		{svcID("mallory"), "critical", only, exchange.Default},
+		{webID, "critical", only, exchange.Critical},
+		{"spiffe://partner.example/svc/shop", "critical", only, exchange.Critical},
+	} {
+		r := &receive{id: consulIdentity(t), asserters: c.asserters}
+		if got := r.priority(c.peer, compose.Priority(c.says)); got != c.want {
+			t.Errorf("%s says %s: %d, want %d", c.peer, c.says, got, c.want)
 		}
 	}
 }

@@ -114,6 +114,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	}
 	filters := []filter.Instance{allowed}
 	if ends := newStreams(cfg.Policy.Streams, &c.policy); ends != nil {
+		ends.trusted = c.id.Trusted
 		in, err := filter.Bind("streams", s.Pos("sidecar.policy.streams"), ends)
 		if err != nil {
 			return nil, nil, err

@@ -215,7 +215,8 @@ func (c *Sidecar) openOpaque(name, service, address string, inbound bool) error 
 }
 
 // recheck says of running streams which must end: all, when the own identity has
-// expired, and those whose caller may not connect any more.
+// expired, those whose other side is trusted no more, and those whose caller may
+// not connect any more.
 func (c *Sidecar) recheck(inbound bool) func(*exchange.Stream) *exchange.Fault {
 	if ends := c.identity.Status().NotAfter; time.Now().After(ends) {
 		fault := &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusServiceUnavailable, Code: "identity",
@@ -223,11 +224,16 @@ func (c *Sidecar) recheck(inbound bool) func(*exchange.Stream) *exchange.Fault {
 		return func(*exchange.Stream) *exchange.Fault { return fault }
 	}
 	o := c.opaque.Load()
-	if !inbound || o.policy == nil {
-		return nil
-	}
 	known := map[string]*exchange.Fault{} // by peer: many streams are of few
 	return func(st *exchange.Stream) *exchange.Fault {
+		if st.Peer.Cert != nil { // upstreams may be plaintext
+			if err := c.identity.Trusted(st.Peer); err != nil {
+				return untrusted(err)
+			}
+		}
+		if !inbound || o.policy == nil {
+			return nil
+		}
 		fault, ok := known[st.Peer.ID]
 		if !ok {
 			if err := o.policy.connect(st.Peer.ID); err != nil {
@@ -237,6 +243,11 @@ func (c *Sidecar) recheck(inbound bool) func(*exchange.Stream) *exchange.Fault {
 		}
 		return fault
 	}
+}
+
+func untrusted(err error) *exchange.Fault {
+	return &exchange.Fault{Source: exchange.FromPolicy, Status: http.StatusForbidden, Code: "peer-untrusted",
+		Title: "The other side's certificate is no longer trusted", Err: err}
 }
 
 // explainOpaque says what becomes of a connection; false when the listener asked

@@ -36,6 +36,11 @@ func (r *receive) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if err := mtls.StillValid(x.Peer, time.Now()); err != nil {
 		return refuse(http.StatusForbidden, "peer-expired", "Caller's certificate is no longer valid", err)
 	}
+	if err := r.id.Trusted(x.Peer); err != nil {
+		f := refuse(http.StatusForbidden, "peer-untrusted", "Caller's certificate is no longer trusted", err)
+		f.Fault().Close = true
+		return f
+	}
 	h := &x.Request.Header
 	if h.Count(txntoken.HeaderTxn) > 1 || h.Count(txntoken.HeaderHop) > 1 {
 		return refuse(http.StatusBadRequest, "bad-txn-token", "More than one internal token", nil)
@@ -104,9 +109,24 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 		}
 	}
 	txn.Chain, txn.Deadline, txn.Retries = vouched.Chain, vouched.Deadline, vouched.Retries
-	txn.Spent, txn.Priority, x.Priority = spent, vouched.Priority, vouched.Priority
+	txn.Spent = spent
+	txn.Priority = r.priority(x.Peer.ID, vouched.Priority)
+	x.Priority = txn.Priority
 	r.accept(x, txn)
 	return filter.Next
+}
+
+// priority believes that a call must never be shed only whom it believes what
+// came before it: another trust domain could send any number of such calls.
+func (r *receive) priority(peer string, says exchange.Priority) exchange.Priority {
+	may := r.asserters.Match(peer)
+	if r.asserters.Empty() {
+		may = r.id.Home(peer)
+	}
+	if says == exchange.Critical && !may {
+		return exchange.Default
+	}
+	return says
 }
 
 // counted is a transaction with a count of its retries, in one piece of memory.

@@ -19,7 +19,8 @@ type streams struct {
 	cfg     config.Streams
 	token   bool
 	cert    bool
-	inForce *atomic.Pointer[policy] // what recheck asks: the newest, not the one it began under
+	inForce *atomic.Pointer[policy]   // what recheck asks: the newest, not the one it began under
+	trusted func(exchange.Peer) error // and this; nil asks nothing
 }
 
 // newStreams returns nil where nothing is configured.
@@ -46,6 +47,7 @@ var (
 	noToken = &ending{errors.New("the Txn-Token that the stream was begun with has expired"), "16", 1008}
 	noCert  = &ending{errors.New("the certificate that the stream was begun with has expired"), "16", 1008}
 	noRight = &ending{errors.New("the caller may not call any more"), "7", 1008}
+	noTrust = &ending{errors.New("the caller's certificate is trusted no more"), "16", 1008}
 )
 
 // stream is one that goes on. Timers run on other goroutines, so it has copies
@@ -128,6 +130,9 @@ func (t *stream) start(x *exchange.Exchange) {
 func (t *stream) recheck() {
 	p := t.s.inForce.Load()
 	switch {
+	case t.s.trusted != nil && t.s.trusted(t.asked.Peer) != nil:
+		t.over(noTrust)
+		return
 	case p == nil:
 	case p.decide(t.asked) != nil:
 		t.over(noRight)

@@ -186,6 +186,39 @@ func TestALostPermissionEndsAStream(t *testing.T) {
 	x.RunDone()
 }
 
+func TestALostTrustEndsAStream(t *testing.T) {
+	p, err := newPolicy("orders", config.Policy{Allow: []config.Allow{{From: []string{"web"}}}}, consulIdentity(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inForce atomic.Pointer[policy]
+	inForce.Store(p)
+	var gone atomic.Bool
+	s := newStreams(config.Streams{Recheck: time.Millisecond}, &inForce)
+	s.trusted = func(p exchange.Peer) error {
+		if p.ID != webID || gone.Load() {
+			return errors.New("its root has left the bundle")
+		}
+		return nil
+	}
+	x := call(webID, "GET", "/ws")
+	s.OnRequest(x)
+	x.Response.Status, x.Response.Length, x.Response.Body = 200, -1, io.NopCloser(strings.NewReader(""))
+	s.OnResponse(x)
+	ctx := x.Context()
+	select {
+	case <-ctx.Done():
+		t.Fatalf("ended though it is trusted: %v", x.Ended())
+	case <-time.After(30 * time.Millisecond):
+	}
+	gone.Store(true)
+	<-ctx.Done()
+	if got := x.Ended(); got != error(noTrust) {
+		t.Errorf("ended by %v", got)
+	}
+	x.RunDone()
+}
+
 func TestAGRPCStreamEndsWithAStatus(t *testing.T) {
 	x := call(webID, "POST", "/s/M")
 	x.Request.Proto = "HTTP/2.0"

@@ -2,9 +2,11 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/mtls"
@@ -19,6 +21,7 @@ type Identity struct {
 	Minter      *txntoken.Minter
 	Federated   *mtls.Federated // nil: the own trust domain only
 	ids         *mtls.ServiceIDs
+	trust       *mtls.Trust // nil: only checking
 	scope       Scope
 }
 
@@ -90,6 +93,13 @@ func (id *Identity) finish(cfg config.Identity, log *slog.Logger) error {
 	if cfg.Source == "consul" {
 		id.scope = scopeOf(own.Path())
 	}
+	var further []string
+	if id.Federated != nil {
+		further = id.Federated.Names()
+	}
+	if id.trust, err = mtls.NewTrust(id.Source, further); err != nil {
+		return fmt.Errorf("compose: identity: %w", err)
+	}
 	id.Minter, err = txntoken.NewMinter(id.Source, txntoken.MinterConfig{
 		Lifetime: cfg.Txn.Lifetime, Reuse: cfg.Txn.Reuse,
 		Oversize: func(subject string, n int) {
@@ -121,6 +131,15 @@ func scopeOf(path string) Scope {
 func (id *Identity) Self() (string, error) {
 	own, err := mtls.ID(id.Source)
 	return own.String(), err
+}
+
+// Trusted returns why the other side of an open connection would be refused by
+// the roots and federated trust domains of this moment, nil when it would not.
+func (id *Identity) Trusted(peer exchange.Peer) error {
+	if id.trust == nil {
+		return errors.New("compose: no identity, so nobody is trusted")
+	}
+	return id.trust.Check(peer, time.Now())
 }
 
 // Of returns the SPIFFE ID expected of a service.
@@ -169,6 +188,9 @@ func (id *Identity) Transport(service, exact string, t *exchange.TransportConfig
 	t.Retire = mtls.Retire(id.Source)
 	t.RetirePeer = mtls.RetirePeer
 	t.PeerID = mtls.PeerOf
+	if id.trust != nil {
+		t.Distrusted = id.trust.Lost
+	}
 	return nil
 }
 

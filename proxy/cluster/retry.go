@@ -34,9 +34,6 @@ func OfApp(f *exchange.Fault) string {
 
 const appUnreached, appReset = "unreached", "reset"
 
-// maxRetried bounds what is believed of it.
-const maxRetried = 1000
-
 // GRPC is a set of gRPC status codes.
 type GRPC uint32
 
@@ -175,7 +172,9 @@ func NobodyThere(f *exchange.Fault) bool {
 	return false
 }
 
-// told reads what the Lintel that answered says of retries behind it.
+// told reads what the Lintel that answered says of retries behind it. It was left
+// Spare of them; one that says more would take the rest of the transaction from
+// every other service.
 func (r *run) told() {
 	h := &r.x.Response.Header
 	if v := h.Get(HeaderApp); v != "" {
@@ -193,7 +192,7 @@ func (r *run) told() {
 	if err != nil || n == 0 {
 		return
 	}
-	r.below = int(min(n, maxRetried))
+	r.below = min(int(n), r.x.Spare)
 	if t := r.x.Txn; t != nil && t.Spent != nil {
 		t.Spent.Add(int32(r.below))
 	}

@@ -133,6 +133,26 @@ func TestRetriesFurtherOnCount(t *testing.T) {
 	over(x)
 }
 
+// A service that claims more retries than it was left does not spend the whole
+// transaction's: other services still get theirs.
+func TestClaimedRetriesAreNoMoreThanWereLeft(t *testing.T) {
+	greedy := &clustertest.Transport{PeerID: "spiffe://d/svc/greedy", Answer: func(x *exchange.Exchange, _ string) error {
+		clustertest.Respond(x, 503, "no")
+		x.Response.Header.Set(HeaderRetried, "1000")
+		return nil
+	}}
+	c := newTest(t, greedy, Config{}, "a:1", "b:1")
+	x := newExchange("GET", "")
+	x.Txn = &exchange.Txn{Retries: 5, Spent: new(atomic.Int32)}
+	if f := c.Forward(x, &opts); f != nil || x.Attempts != 1 {
+		t.Error(f, x.Attempts)
+	}
+	over(x)
+	if got := int(x.Txn.Spent.Load()); got != opts.Attempts || got >= x.Txn.Retries {
+		t.Errorf("%d of the transaction's %d retries are spent by a claim, at most %d were left to it", got, x.Txn.Retries, opts.Attempts)
+	}
+}
+
 // A sidecar that had nobody to give a request to has it go elsewhere, whatever it
 // is; only a mesh peer is believed, and what it says goes no further.
 func TestWhatASidecarCouldNotGiveToItsAppGoesElsewhere(t *testing.T) {

@@ -62,6 +62,7 @@ type TransportConfig struct {
 	PeerID         func(*tls.ConnectionState) (Peer, error) // nil: no mesh peer expected
 	Unshared       bool                                     // each exchange has a connection of its own, also to a mesh peer that could carry several on one
 	RetirePeer     func(Peer) time.Time                     // the same because of the peer's own certificate; nil: never
+	Distrusted     func(*tls.ConnectionState) bool          // a connection must not be reused, since its other side would be refused now; nil: never
 }
 
 // Protocol is how to speak to an endpoint.

@@ -25,6 +25,7 @@ type Peer struct {
 	ID          string // spiffe://trust-domain/path
 	TrustDomain string
 	Cert        *x509.Certificate
+	Chain       []*x509.Certificate // as it was shown, Cert first
 }
 
 // Identity is the user on whose behalf a request is made, as verified at the

@@ -126,7 +126,13 @@ func (l *link) verify() error {
 }
 
 // spent reports whether no exchange may begin on it now.
-func (l *link) spent(h host) bool { return !l.retire.IsZero() && !h.now().Before(l.retire) }
+func (l *link) spent(h host) bool {
+	return !l.retire.IsZero() && !h.now().Before(l.retire) || l.t.distrusted(&l.info)
+}
+
+func (t *transport) distrusted(c *exchange.ConnInfo) bool {
+	return t.cfg.Distrusted != nil && c.TLS != nil && t.cfg.Distrusted(c.TLS)
+}
 
 // awake takes it out of idleness: false if the other side has ended it.
 func (l *link) awake() bool {

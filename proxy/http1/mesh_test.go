@@ -739,6 +739,24 @@ func TestSharedConnectionRetires(t *testing.T) {
 	}
 }
 
+// Nor does one whose other side is trusted no more.
+func TestADistrustedSharedConnectionTakesNoMore(t *testing.T) {
+	var lost atomic.Bool
+	m := newMesh(t, meshOptions{transport: exchange.TransportConfig{Distrusted: func(*tls.ConnectionState) bool { return lost.Load() }}})
+	p := dial(t, m.addr)
+	for n, want := range []int32{1, 1, 2} {
+		lost.Store(n == 2)
+		p.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if res, _ := p.answer("GET"); res.StatusCode != 200 {
+			t.Error(res.Status)
+		}
+		if got := m.shook.Load(); int32(got) != want {
+			t.Errorf("exchange %d: %d connections, want %d", n, got, want)
+		}
+	}
+	eventually(t, "the old one ends", func() bool { open, _ := conns(m.inner); return open <= 1 })
+}
+
 // Streams are what MaxConns means towards an endpoint.
 func TestMaxConnsCountsStreams(t *testing.T) {
 	var now, most atomic.Int64

@@ -45,7 +45,7 @@ func (p *place) connect(x *exchange.Exchange, h host) (*link, error) {
 	for {
 		p.t.mu.Lock()
 		lane := p.sharing.lane(h.lane())
-		c, d := lane.roomy(h), lane.dialling
+		c, d := lane.roomy(h, p.t), lane.dialling
 		switch {
 		case c != nil:
 			p.t.mu.Unlock()
@@ -108,10 +108,10 @@ func (s *sharing) lane(n int) *sharingLane {
 }
 
 // roomy is the first connection that takes another stream. On the lane.
-func (l *sharingLane) roomy(h host) *carrying {
+func (l *sharingLane) roomy(h host, t *transport) *carrying {
 	for i := 0; i < len(l.carrying); {
 		c := l.carrying[i]
-		if !c.retire.IsZero() && !h.now().Before(c.retire) {
+		if !c.retire.IsZero() && !h.now().Before(c.retire) || t.distrusted(&c.info) {
 			l.carrying = slices.Delete(l.carrying, i, i+1)
 			c.session.Drain()
 			continue

@@ -159,7 +159,8 @@ func (p *pool) pick(now time.Time) (chosen *conn, dead []*conn) {
 
 // spent reports whether no exchange may begin on c now.
 func (c *conn) spent(now time.Time) bool {
-	return c.cc.Err() != nil || c.cc.Available() == 0 || !c.retire.IsZero() && !now.Before(c.retire)
+	return c.cc.Err() != nil || c.cc.Available() == 0 || !c.retire.IsZero() && !now.Before(c.retire) ||
+		c.info.TLS != nil && c.p.t.cfg.Distrusted != nil && c.p.t.cfg.Distrusted(c.info.TLS)
 }
 
 // open dials and adds the connection, with one exchange on it.

@@ -2,13 +2,18 @@ package system
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"lintel.dev/lintel/mtls"
 	"lintel.dev/lintel/mtls/txntoken"
+	"lintel.dev/lintel/proxy/store/redistest"
 	"lintel.dev/lintel/test/kit"
 )
 
@@ -89,3 +94,70 @@ func TestAFederatedTrustDomainGainsWhatPolicyNames(t *testing.T) {
 type unclosed struct{ mtls.Source }
 
 func (unclosed) Close() error { return nil }
+
+// A partner's root that leaves the bundle is believed no longer, on connections
+// that were open before either: by requests, nor by opaque streams.
+func TestARootThatIsGoneEndsWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	dir, next, bundles := t.TempDir(), t.TempDir(), t.TempDir()
+	shop := joinDomain(t, dir, "evil.example", "shop")
+	joinDomain(t, next, "evil.example", "shop")
+	bundle := filepath.Join(bundles, "evil.pem")
+	kit.Replace(t, bundle, certPEM(stealCA(t, dir).cert.Raw))
+
+	c := kit.StartChain(t, kit.ChainOptions{})
+	text := strings.Replace(c.Orders.Config, "identity:\n", fmt.Sprintf("identity:\n  federation: [{trust_domain: evil.example, file: %q}]\n", bundle), 1)
+	text = strings.Replace(text, "allow: [{from: [ingress]}]", "allow: [{from: spiffe://evil.example/svc/shop}]", 1)
+	c.Orders.Process.Kill()
+	kit.Replace(t, c.Orders.File, text)
+	c.Orders.Process = kit.Start(t, nil, "sidecar", "-c", c.Orders.File).Ready(c.Orders.Admin)
+
+	redis, mesh, admin := redistest.Start(t), kit.FreeAddr(t), kit.FreeAddr(t)
+	kit.Start(t, nil, "sidecar", "-c", kit.File(t, "redis.yaml", fmt.Sprintf("version: 1\nsidecar: {service: redis, app: %q, app_protocol: tcp, mesh: %q, outbound: \"off\", "+
+		"policy: {allow: [{from: spiffe://evil.example/svc/shop}]}}\nidentity: {source: embedded, embedded: {dir: %q}, federation: [{trust_domain: evil.example, file: %q}]}\n"+
+		"admin: {address: %q}\n", redis.Addr(), mesh, c.CADir, bundle, admin))).Ready(admin)
+
+	f, err := mtls.Federate(unclosed{shop.Source}, []mtls.FederationConfig{{TrustDomain: mtls.DefaultTrustDomain,
+		File: kit.File(t, "ours.pem", certPEM(stealCA(t, c.CADir).cert.Raw))}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	shop.Source = f
+	m := shop.dial(t, c.Orders)
+	if a := m.ask("GET", "/stock/7", nil); a.StatusCode != 200 {
+		t.Fatalf("before: %d %s", a.StatusCode, a.Text)
+	}
+	stream := shop.dial(t, &kit.Side{Mesh: mesh, App: &kit.App{Name: "redis"}})
+	ping := func() error {
+		_ = stream.conn.SetDeadline(time.Now().Add(limit))
+		if _, err := io.WriteString(stream.conn, "PING\r\n"); err != nil {
+			return err
+		}
+		_, err := stream.r.ReadString('\n')
+		return err
+	}
+	if err := ping(); err != nil {
+		t.Fatal(err)
+	}
+	kit.Replace(t, bundle, certPEM(stealCA(t, next).cert.Raw)) // read again within 5 s
+	kit.Eventually(t, limit, "the open connection is believed no longer", func() error {
+		a, err := m.try("GET", "/stock/7", nil)
+		if err != nil || a.StatusCode == 200 {
+			return fmt.Errorf("%d, %v", a.StatusCode, err)
+		}
+		if a.StatusCode != 403 || !strings.Contains(a.Text, "peer-untrusted") {
+			t.Errorf("%d %s", a.StatusCode, a.Text)
+		}
+		return nil
+	})
+	if !m.closed() {
+		t.Error("its connection is left open")
+	}
+	kit.Eventually(t, limit, "the opaque stream ends", func() error {
+		if err := ping(); err == nil {
+			return errors.New("redis answers")
+		}
+		return nil
+	})
+}

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,7 +59,9 @@ func testKeying(t *testing.T, e Engine) {
 				verdict <- err
 				return nil
 			})
+			var used, lost atomic.Pointer[tls.ConnectionState]
 			outer := start(t, e, options{way: w, appAddr: inner.addr, transport: exchange.TransportConfig{TLS: clientTLS,
+				Distrusted: func(s *tls.ConnectionState) bool { return s == lost.Load() },
 				PeerID: func(*tls.ConnectionState) (exchange.Peer, error) {
 					return exchange.Peer{ID: "spiffe://test/inner"}, nil
 				}}})
@@ -66,11 +69,18 @@ func testKeying(t *testing.T, e Engine) {
 				if c.PeerID != "spiffe://test/inner" || !c.Remote.IsValid() || !c.Local.IsValid() {
 					t.Errorf("endpoint connection %+v", c)
 				}
+				if c.TLS == lost.Load() {
+					t.Error("a connection whose other side is trusted no more is used again")
+				}
+				used.Store(c.TLS)
 				key, err := exported(c.TLS)
 				x.Request.Header.Set("X-Key", key)
 				return err
 			})
-			for range 3 {
+			for n := range 4 {
+				if n == 3 {
+					lost.Store(used.Load())
+				}
 				res, err := outer.client.Get(outer.url("/"))
 				if err != nil {
 					t.Fatal(err)

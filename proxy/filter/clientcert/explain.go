@@ -17,3 +17,7 @@ func (f *Filter) Account(x *exchange.Exchange) string {
 
 // GuardsAnswers implements filter.Guard.
 func (f *Filter) GuardsAnswers() {}
+
+// Strip implements credential.Stripper: the certificate that is handed on comes
+// off.
+func (f *Filter) Strip(x *exchange.Exchange) { x.Request.Header.Del(clientCert) }

@@ -42,3 +42,11 @@ func (f *Filter) Identifies() {}
 
 // GuardsAnswers implements filter.Guard.
 func (f *Filter) GuardsAnswers() {}
+
+// Strip implements credential.Stripper: what the authorizer is given of the
+// client's headers.
+func (f *Filter) Strip(x *exchange.Exchange) {
+	if f.given != nil {
+		x.Request.Header.Filter(func(name, _ string) bool { return !f.given.Match(name) })
+	}
+}

@@ -24,7 +24,8 @@ type Config struct {
 	Methods     []string
 	MaxInFlight int
 	MaxBody     int64
-	Bare        bool // copies have no Authorization and no cookies
+	Bare        bool                       // copies have no Authorization, no cookies and no Client-Cert
+	Strip       []func(*exchange.Exchange) // and nothing of what these take off
 	Counts      *Counts
 }
 
@@ -87,13 +88,20 @@ func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
 // second marks an exchange as the copy.
 type second struct{}
 
+// bare is what carries credentials on any route; the last two are RFC 9440's.
+var bare = [...]string{"Authorization", "Cookie", "Client-Cert", "Client-Cert-Chain"}
+
 func (f *Filter) prepare(y *exchange.Exchange, c *copied) {
 	y.Mirror = true
-	y.Request.Header.Set(Header, "1")
 	if f.cfg.Bare {
-		y.Request.Header.Del("Authorization")
-		y.Request.Header.Del("Cookie")
+		for _, off := range f.cfg.Strip {
+			off(y)
+		}
+		for _, name := range bare {
+			y.Request.Header.Del(name)
+		}
 	}
+	y.Request.Header.Set(Header, "1")
 	if c != nil {
 		y.Request.Body, y.Request.Length = c, c.length
 	}
@@ -125,7 +133,7 @@ func (f *Filter) Done(x *exchange.Exchange) {
 func (f *Filter) Explain() string {
 	s := fmt.Sprintf("copies %g%% of %s to %s", 100*f.cfg.Share, strings.Join(f.cfg.Methods, ", "), f.cfg.Service)
 	if f.cfg.Bare {
-		s += ", without Authorization and Cookie"
+		s += ", without credentials"
 	}
 	return s
 }
