@@ -15,7 +15,7 @@ FUZZTIME ?= 30s
 TAGS := poison,watchdog
 SOAK ?= 10m
 
-.PHONY: build test race fuzz bench microbench lint demo tools soak testssl
+.PHONY: build test race fuzz bench microbench lint demo tools soak testssl spire
 
 build: ## bin/lintel
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o bin/lintel ./cmd/lintel
@@ -55,6 +55,9 @@ demo: ## an ingress and three services with sidecars, nothing else needed
 testssl: ## testssl.sh (Debian, Ubuntu: apt-get install testssl.sh) looks at an edge: about a minute
 	go test -tags $(TAGS),testssl -run TestTestssl -timeout 10m -count 1 ./test/ops
 
+spire: $(CACHE)/spire-server-1.13.3 $(CACHE)/spire-agent-1.13.3 ## identities from a real SPIRE; not in CI, since building it takes longer than all tests
+	go test -tags $(TAGS),spire -run TestSPIRE -timeout 10m -count 1 -v ./test/ops
+
 soak: tools ## clients that do all sorts of things for SOAK, then the whole-system tests over and over for as long
 	LINTEL_SOAK=$(SOAK) go test -race -tags $(TAGS) -run TestSoak -timeout 0 ./proxy/http1
 	@end=$$((SECONDS + $$(echo $(SOAK) | sed 's/m$$/*60/; s/h$$/*3600/; s/s$$//'))); \
@@ -73,6 +76,13 @@ $(CONSUL):
 $(NATIVE): test/tools/native/main.go $(CONSUL)
 	@mkdir -p "$(CACHE)"
 	cd test/tools && CGO_ENABLED=0 go build -trimpath -o "$@.tmp" ./native
+	@mv "$@.tmp" "$@"
+
+# SPIRE's datastore, SQLite, needs cgo.
+$(CACHE)/spire-%-1.13.3:
+	@echo "Building SPIRE's $*: some six minutes on two cores, once, kept in $(CACHE)."
+	@mkdir -p "$(CACHE)"
+	cd test/tools/spire && CGO_ENABLED=1 go build -trimpath -ldflags="-s -w" -o "$@.tmp" github.com/spiffe/spire/cmd/spire-$*
 	@mv "$@.tmp" "$@"
 
 $(PEBBLE):
