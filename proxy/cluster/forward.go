@@ -178,13 +178,17 @@ func (r *run) visit() (struct{}, error) {
 	r.holds = true
 	if err := r.send(m); err != nil {
 		r.release()
-		r.seen.add(m)
 		r.fault = r.explain(asFault(err))
+		again, counts := r.again(r.fault)
+		replaced := again && !counts // a stale connection
+		if !replaced || !r.keyed {
+			r.seen.add(m) // a key stays with its endpoint, which did nothing wrong
+		}
 		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" && !errors.Is(r.fault.Err, errTryTimeout) || r.fault.Code == "pool-full" {
 			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service, nor do our own limits
 		}
-		if again, counts := r.again(r.fault); again && !counts {
-			return struct{}{}, errNotItsFault // a stale connection, to be replaced
+		if replaced {
+			return struct{}{}, errNotItsFault
 		}
 		if r.fault.Code == "timeout" {
 			c.limit.observe(time.Now(), 0, true)

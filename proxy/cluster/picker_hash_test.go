@@ -254,3 +254,27 @@ func TestARetryGetsOneCookie(t *testing.T) {
 	}
 	over(x)
 }
+
+// A connection that proves stale is replaced by another to the same endpoint: the key
+// is still its own, and there is nothing wrong with it.
+func TestAStaleConnectionDoesNotMoveAKey(t *testing.T) {
+	for stale := 1; stale <= freeRetries; stale++ {
+		tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, address string) error {
+			if x.Attempts <= stale {
+				return clustertest.Fault("stale-connection", true)
+			}
+			clustertest.Respond(x, 200, address)
+			return nil
+		}}
+		c := newTest(t, tr, Config{Balance: "consistent_hash", Hash: []HashKey{{From: "header", Name: "X-Session"}}}, "a:1", "b:1", "c:1", "d:1")
+		for i := range 20 {
+			x := newExchange("GET", "")
+			x.Request.Header.Set("X-Session", fmt.Sprint(i))
+			first := c.pick.pick(c.lineup.Load(), hash(fmt.Sprint(i)), &tried{}).Address
+			if f := c.Forward(x, &opts); f != nil || x.Endpoint != first {
+				t.Errorf("key %d went from %s to %s after %d stale connections: %v", i, first, x.Endpoint, stale, f)
+			}
+			over(x)
+		}
+	}
+}

@@ -228,6 +228,37 @@ func TestBodiesThatPanic(t *testing.T) {
 	})
 }
 
+// readyToPanic says that reading it does not wait, so it is read right away.
+type readyToPanic struct{ panicking }
+
+func (readyToPanic) Ready() bool { return true }
+
+// Nor does such a body keep the connection that it was to go out on.
+func TestABodyThatPanicsKeepsNoConnection(t *testing.T) {
+	address := scripted(t, answerOK)
+	each(t, func(t *testing.T, opt Options) {
+		tr := newTransport(t, exchange.TransportConfig{MaxConns: 1})
+		forward := forwarding(tr, address, nil)
+		_, addr := running(t, opt, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
+			if x.Request.Path == "/read" {
+				x.Request.Body = readyToPanic{panicking{x.Request.Body, false}}
+			}
+			forward.Serve(x)
+		}})
+		c := dial(t, addr)
+		c.send("POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+		if res, _ := c.answer("POST"); res.StatusCode != 500 {
+			t.Errorf("%d", res.StatusCode)
+		}
+		eventually(t, "the connection to be given up", func() bool { return tr.Open() == 0 })
+		c = dial(t, addr)
+		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if res, _ := c.answer("GET"); res.StatusCode != 200 {
+			t.Errorf("%d", res.StatusCode)
+		}
+	})
+}
+
 // An upload that was given up does not take from the body which is sent again.
 func TestAGivenUpUploadLeavesTheBodyAlone(t *testing.T) {
 	body := make([]byte, 8<<20)

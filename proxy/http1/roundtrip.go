@@ -35,11 +35,17 @@ func (l *link) RoundTrip(x *exchange.Exchange) error {
 	a := attempt{l: l, x: x}
 	l.buf = newBuffer()
 	l.watch(x.Life())
+	over := false
+	defer func() {
+		if !over { // a filter's body or answer to a 1xx panicked
+			_ = a.failed(nil)
+		}
+	}()
 	err := a.send()
 	if err == nil {
 		err = a.receive()
 	}
-	if err != nil {
+	if over = true; err != nil {
 		return a.failed(err)
 	}
 	return nil

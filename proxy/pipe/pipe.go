@@ -1,6 +1,7 @@
 package pipe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -337,7 +338,9 @@ func (p *Pipe) finish(x *exchange.Exchange, r *run) (through bool) {
 	}
 	if t := r.table; t != nil {
 		r.table = nil
-		t.Release()
+		if end := t.Leave(); end != nil {
+			_ = x.Await(func(context.Context) error { end(); return nil })
+		}
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package pipe
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"reflect"
@@ -314,3 +315,29 @@ type closes struct {
 }
 
 func (c *closes) Close() error { c.n++; return nil }
+
+// What a replaced table holds is closed by its last exchange, and some of it waits
+// for its goroutines: that must not hold an event loop.
+func TestAReplacedTableIsReleasedOffTheLoop(t *testing.T) {
+	k := newKit(t).start()
+	x := k.get("/a/x")
+	before, waiting := -1, false
+	x.Waiter = func(ctx context.Context, wait func(context.Context) error) error {
+		before, waiting = k.released, true
+		return wait(ctx)
+	}
+	k.pipe.Serve(x)
+	k.live.Swap(nil)
+	k.finish(x)
+	if k.released != 1 || !waiting || before != 0 {
+		t.Errorf("released %d times, awaited %t, with %d released before", k.released, waiting, before)
+	}
+	// One that is not the last has nothing to wait for.
+	k.start()
+	x = k.get("/a/x")
+	x.Waiter = func(context.Context, func(context.Context) error) error {
+		t.Error("an exchange waits although its table stays")
+		return nil
+	}
+	k.run(x)
+}

@@ -190,9 +190,18 @@ func (t *Table) Acquire() bool {
 
 // Release gives a share back.
 func (t *Table) Release() {
-	if t.refs.Add(-1) == 0 && t.release != nil {
-		t.release()
+	if end := t.Leave(); end != nil {
+		end()
 	}
+}
+
+// Leave gives a share back, and returns how to end what the table holds if it was the
+// last, nil if not. That may take its time.
+func (t *Table) Leave() (end func()) {
+	if t.refs.Add(-1) == 0 {
+		return t.release
+	}
+	return nil
 }
 
 // Routes lists the routes in file order.
