@@ -26,6 +26,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				fmt.Sprintf("This API is not known as %q. Call it by localhost, its address, or a name configured for it.", r.Host))
 			return
 		}
+		if s.src.Unrouted && proxied(r.Header) {
+			problem(w, http.StatusForbidden, "proxied", "This came through a route, and routes come from Consul's KV store here: call this API directly.")
+			return
+		}
 		// Reading is refused across sites as well: a profile costs CPU whether
 		// or not the page gets to see it.
 		if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
@@ -39,6 +43,12 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, bodyBytes)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// proxied reports whether a Lintel has forwarded the request: it says so in Via,
+// which none of its filters can take off.
+func proxied(h http.Header) bool {
+	return slices.ContainsFunc(h.Values("Via"), func(v string) bool { return strings.Contains(strings.ToLower(v), "lintel") })
 }
 
 // knownHost accepts loopback addresses and names, the configured names, and,

@@ -136,3 +136,27 @@ func FuzzExplain(f *testing.F) {
 		}
 	})
 }
+
+// Who writes routes in Consul must not get the API by a route to it.
+func TestWhatARouteBroughtIsRefusedWhereRoutesComeFromElsewhere(t *testing.T) {
+	for _, c := range []struct {
+		unrouted bool
+		via      []string
+		ok       bool
+	}{
+		{true, nil, true},
+		{true, []string{"Via", "1.1 nginx"}, true},
+		{true, []string{"Via", "1.1 lintel"}, false},
+		{true, []string{"Via", "1.1 nginx", "Via", "2 Lintel"}, false},
+		{true, []string{"Via", "1.1 nginx, 1.1 lintel, 1.1 b"}, false},
+		{false, []string{"Via", "1.1 lintel"}, true}, // the file's owner may want it
+	} {
+		s := started(t, Config{Address: local}, Sources{Routes: func() any { return "x" }, Unrouted: c.unrouted})
+		resp, body := ask(t, "GET", "http://"+s.Addr().String()+"/routes", "localhost", c.via...)
+		if c.ok && resp.StatusCode != 200 {
+			t.Errorf("%+v: %d %s", c, resp.StatusCode, body)
+		} else if !c.ok {
+			wantProblem(t, resp, body, 403)
+		}
+	}
+}

@@ -47,6 +47,7 @@ type Sources struct {
 	Connections func() any
 	Explain     func(ExplainRequest) (any, error)
 	Drain       func()                      // begins the drain and returns
+	Unrouted    bool                        // whoever may write routes must not have this API by one
 	Leave       func(context.Context) error // leaves the catalog, and returns when no one is sent here any more
 	Reload      func() error
 	Metrics     http.Handler

@@ -52,11 +52,13 @@ func (d *decoder) fields(n *node, v reflect.Value, path string) (missing bool) {
 				missing = true
 			} else {
 				d.defaults(fv, f, n, at)
+				d.keepLocal(fv, f, n, at)
 			}
 			continue
 		}
 		before := len(d.errs)
 		d.value(e.value, fv, f.rules, at)
+		d.keepLocal(fv, f, e.value, at)
 		if f.required && len(d.errs) == before && e.value != nil && isEmpty(fv) {
 			d.add(e.line, e.col, at, "must not be empty: expected %s", describe(f.typ, f.rules))
 			missing = true
@@ -71,6 +73,17 @@ func (d *decoder) fields(n *node, v reflect.Value, path string) (missing bool) {
 		}
 	}
 	return missing
+}
+
+// keepLocal refuses in a snippet what would lend its writer something of this
+// machine: a file to be shown, or credentials to be used.
+func (d *decoder) keepLocal(v reflect.Value, f fieldInfo, n *node, at string) {
+	if !d.doc.sealed || f.local == "" || v.Kind() != reflect.String {
+		return
+	}
+	if s := v.String(); s == f.local || f.local == "*" && s != "" {
+		d.at(n, at, "%s is for the configuration file alone, since it takes something of this machine: put the filter into a policy there, and name that", shown(s))
+	}
 }
 
 func isEmpty(v reflect.Value) bool {

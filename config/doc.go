@@ -18,6 +18,7 @@
 //	short:"Field"      a scalar or list in place of the map sets this field;
 //	                   or a method ShortField() string on the type
 //	example:"/x"       for schema and reference
+//	local:"aws"        a value that only the file may have and no Snippet; "*": any
 //
 // A struct with a method Validate(report func(path, msg string)) is asked
 // after it was decoded. A type with the methods SetFilter and Filter holds a

@@ -323,7 +323,7 @@ type AppCheck struct {
 // Policy says who may call which methods and paths.
 type Policy struct {
 	Default        string   `yaml:"default" enum:"deny,consul" default:"deny" doc:"deny: only what allow lists and Consul intentions allow; consul: Consul's own default for what no intention names."`
-	Intentions     bool     `yaml:"intentions" default:"true" doc:"Honour Consul intentions when discovery is Consul."`
+	Intentions     bool     `yaml:"intentions" default:"true" doc:"Honour Consul intentions when discovery is Consul. One that names the caller and denies it wins over allow."`
 	Allow          []Allow  `yaml:"allow" doc:"Allowed callers."`
 	ChainAsserters []string `yaml:"chain_asserters" doc:"SPIFFE IDs (or prefix/*) that may say through whom a transaction came; every peer of the own trust domain when empty."`
 	UserMinters    []string `yaml:"user_minters" doc:"SPIFFE IDs (or prefix/*) whose Txn-Tokens may speak for users; the service 'ingress' when empty."`

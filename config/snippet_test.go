@@ -76,6 +76,35 @@ func TestWrongSnippetsAreRefused(t *testing.T) {
 	}
 }
 
+// What takes a file of this machine, or its credentials, is not for snippets.
+func TestASnippetIsLentNothingOfTheMachine(t *testing.T) {
+	s, err := Parse("f.yaml", []byte(base))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type local struct {
+		File string `yaml:"file" local:"*"`
+		Sign string `yaml:"sign" default:"aws" local:"aws"`
+	}
+	for text, want := range map[string]string{
+		"{sign: none}":                    "",
+		"{sign: none, file: \"\"}":        "",
+		"{sign: none, file: /etc/shadow}": "kv:3:39: ",
+		"{sign: aws}":                     "sign: \"aws\" is for the configuration file alone",
+		"{}":                              "sign: \"aws\" is for the configuration file alone",
+	} {
+		m, err := Merge(s, []Snippet{{"kv", "policies:\n  q:\n    - maintenance: " + text + "\n"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c local
+		err = m.Policies["q"][0].Section.Decode(&c)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
 // A filter's section is decoded later, and still reaches nothing of this machine.
 func TestSectionsOfASnippetAreSealedToo(t *testing.T) {
 	s, err := Parse("f.yaml", []byte(base))

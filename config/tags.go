@@ -21,6 +21,7 @@ type rules struct {
 	enum               []string
 	unit, min, max     string
 	pattern, shortName string
+	local              string // the value that no snippet may have; "*": any
 }
 
 // fieldInfo is one settable field of a struct.
@@ -57,7 +58,7 @@ func rulesOf(tag reflect.StructTag) rules {
 		doc: tag.Get("doc"), example: tag.Get("example"), unit: tag.Get("unit"),
 		min: tag.Get("min"), max: tag.Get("max"), pattern: tag.Get("pattern"),
 		required: tag.Get("required") == "true", listify: tag.Get("listify") == "true",
-		shortName: tag.Get("short"),
+		shortName: tag.Get("short"), local: tag.Get("local"),
 	}
 	r.def, r.hasDefault = tag.Lookup("default")
 	if e := tag.Get("enum"); e != "" {
@@ -68,7 +69,7 @@ func rulesOf(tag reflect.StructTag) rules {
 
 // element is what remains of the rules of a list or map for its elements.
 func (r rules) element() rules {
-	r.required, r.listify, r.hasDefault, r.def, r.example = false, false, false, "", ""
+	r.required, r.listify, r.hasDefault, r.def, r.example, r.local = false, false, false, "", "", ""
 	return r
 }
 

@@ -163,7 +163,8 @@ func (g *Ingress) sources() admin.Sources {
 			return compose.Explain(g.live.Acquire(), in, r)
 		},
 		Caches: compose.Caches(g.stores), Deny: compose.Deny(g.stores),
-		Drain: g.Drain, Leave: func(context.Context) error { return nil }, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log)}
+		Drain: g.Drain, Leave: func(context.Context) error { return nil }, Reload: g.reloader.Reload, Metrics: g.observers.Metrics.Handler(g.log),
+		Unrouted: g.kv != nil}
 }
 
 // awaitDiscovery waits until something is known about every service. When the

@@ -40,6 +40,12 @@ type ruling struct {
 	why        string     // when no intention has been looked at
 }
 
+// forbids reports whether an intention that names the caller denies what it does.
+// One for "*", and one of whose permissions none fits, leave it to others.
+func (r ruling) forbids() bool {
+	return !r.allowed && r.by != nil && r.by.caller != "" && (r.permission > 0 || len(r.by.permissions) == 0)
+}
+
 func (r ruling) String() string {
 	verdict := "denies it"
 	if r.allowed {
@@ -222,6 +228,16 @@ func (i *intentions) mentions(peer string, byDefault bool) bool {
 		}
 	}
 	return byDefault && s.defaultAllow
+}
+
+// bans reports whether an intention that names the peer denies whatever it does.
+func (i *intentions) bans(peer string) bool {
+	s := i.state.Load()
+	if s == nil || !i.id.Home(peer) {
+		return false
+	}
+	in := s.about(peer)
+	return in != nil && ruling{allowed: in.Allow, by: in}.forbids()
 }
 
 func (i *intentions) describe(byDefault bool) string {

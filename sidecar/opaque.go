@@ -148,12 +148,16 @@ func upstreamProtocol(s *config.Snapshot, u config.Upstream) string {
 // connect decides about a caller of an opaque stream, who says nothing but who
 // it is.
 func (p *policy) connect(peer string) error {
+	why := "no allow rule names it"
 	for i := range p.rules {
 		if r := &p.rules[i]; r.from.Match(peer) && !r.user && len(r.methods) == 0 && len(r.paths) == 0 {
-			return nil
+			if p.intentions == nil || !p.intentions.bans(peer) {
+				return nil
+			}
+			why = fmt.Sprintf("sidecar.policy.allow[%d] would allow it", i)
+			break
 		}
 	}
-	why := "no allow rule names it"
 	if p.intentions != nil {
 		allowed, reason := p.intentions.connect(peer, p.byDefault)
 		if allowed {

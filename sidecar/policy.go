@@ -88,17 +88,24 @@ func (p *policy) decide(x *exchange.Exchange) *exchange.Fault {
 	return nil
 }
 
-// admit finds a rule or an intention that lets the call in.
+// admit finds a rule or an intention that lets the call in. What an intention says
+// against this very caller no rule outweighs: a denial in Consul holds everywhere.
 func (p *policy) admit(x *exchange.Exchange) *exchange.Fault {
-	if p.rule(x) >= 0 {
+	var r ruling
+	if p.intentions != nil {
+		r = p.intentions.decide(x, p.byDefault)
+	}
+	if r.allowed {
 		return nil
 	}
 	why := "no allow rule names it"
-	if p.intentions != nil {
-		r := p.intentions.decide(x, p.byDefault)
-		if r.allowed {
+	if n := p.rule(x); n >= 0 {
+		if !r.forbids() {
 			return nil
 		}
+		why = fmt.Sprintf("sidecar.policy.allow[%d] would allow it", n)
+	}
+	if p.intentions != nil {
 		why += "; " + r.String()
 	}
 	// What the answer says may travel to the client at the edge, so names and
@@ -130,18 +137,27 @@ func (p *policy) Account(x *exchange.Exchange) string {
 			}
 		}
 	}
+	var r ruling
+	if p.intentions != nil {
+		r = p.intentions.decide(x, p.byDefault)
+	}
 	switch n := p.rule(x); {
+	case n >= 0 && r.forbids():
+		return fmt.Sprintf("sidecar.policy.allow[%d] would allow %s; %s", n, x.Peer.ID, r)
 	case n >= 0:
 		return fmt.Sprintf("sidecar.policy.allow[%d] allows %s", n, x.Peer.ID)
 	case p.intentions == nil:
 		return "no allow rule fits " + x.Peer.ID
 	}
-	return fmt.Sprintf("no allow rule fits %s; %s", x.Peer.ID, p.intentions.decide(x, p.byDefault))
+	return fmt.Sprintf("no allow rule fits %s; %s", x.Peer.ID, r)
 }
 
 // mayEver reports whether some other request of this peer might be allowed. A
 // peer that has no business here at all loses its connection too.
 func (p *policy) mayEver(peer string) bool {
+	if p.intentions != nil && p.intentions.bans(peer) {
+		return false
+	}
 	for i := range p.rules {
 		if p.rules[i].from.Match(peer) {
 			return true
@@ -168,6 +184,9 @@ func (r *rule) allows(x *exchange.Exchange) bool {
 func (p *policy) InForce() string {
 	parts := []string{fmt.Sprintf("%d allow rules", len(p.rules))}
 	if p.intentions != nil {
+		if len(p.rules) > 0 {
+			parts[0] += " for those whom no intention denies by name"
+		}
 		parts = append(parts, p.intentions.describe(p.byDefault))
 	} else {
 		parts = append(parts, "no Consul intentions")

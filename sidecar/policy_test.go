@@ -206,3 +206,55 @@ func TestARuleThatLetsNobodyInIsTold(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// A denial in Consul that names the caller holds against allow rules of the file;
+// one for everybody is what those are exceptions to.
+func TestANamedDenialHoldsAgainstAllowRules(t *testing.T) {
+	const jobs = "spiffe://td.consul/ns/default/dc/dc1/svc/jobs"
+	denies := discovery.Intention{Source: "web"}
+	partly := discovery.Intention{Source: "web", Perms: []discovery.Permission{{PathPrefix: "/admin"}, {Allow: true, Methods: []string{"GET"}}}}
+	for _, c := range []struct {
+		name   string
+		list   []discovery.Intention
+		x      *exchange.Exchange
+		allow  bool
+		stream bool // as an opaque stream
+		closes bool
+	}{
+		{"nothing is said", nil, call(webID, "GET", "/"), true, true, false},
+		{"it is allowed", []discovery.Intention{{Source: "web", Allow: true}}, call(webID, "GET", "/"), true, true, false},
+		{"it is denied", []discovery.Intention{denies}, call(webID, "GET", "/"), false, false, true},
+		{"it is denied in another datacenter", []discovery.Intention{denies}, call("spiffe://td.consul/ns/default/dc/dc2/svc/web", "GET", "/"), false, false, true},
+		{"another is denied", []discovery.Intention{denies}, call(jobs, "GET", "/"), true, true, false},
+		{"all are denied", []discovery.Intention{{Source: "*"}}, call(webID, "GET", "/"), true, true, false},
+		{"the path is denied", []discovery.Intention{partly}, call(webID, "GET", "/admin/x"), false, true, false},
+		{"another path", []discovery.Intention{partly}, call(webID, "GET", "/x"), true, true, false},
+		{"no permission fits", []discovery.Intention{partly}, call(webID, "POST", "/x"), true, true, false},
+		{"another trust domain's of the same name", []discovery.Intention{denies}, call("spiffe://partner.example/ns/default/dc/dc1/svc/web", "GET", "/"), true, true, false},
+	} {
+		for _, byDefault := range []string{"deny", "consul"} {
+			p, err := newPolicy("orders", config.Policy{Intentions: true, Default: byDefault, Allow: []config.Allow{
+				{From: []string{"*", "spiffe://partner.example/*"}}}}, consulIdentity(t), given(t, discovery.Intentions{List: c.list}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := p.decide(c.x)
+			if (f == nil) != c.allow || f != nil && (f.Close != c.closes || !strings.Contains(f.Err.Error(), "sidecar.policy.allow[0] would allow it")) {
+				t.Errorf("%s, default %s: %+v", c.name, byDefault, f)
+			}
+			if err := p.connect(c.x.Peer.ID); (err == nil) != c.stream {
+				t.Errorf("%s, default %s, as a stream: %v", c.name, byDefault, err)
+			}
+			if !c.allow && !strings.Contains(p.Account(c.x), "would allow") {
+				t.Errorf("%s: %s", c.name, p.Account(c.x))
+			}
+		}
+	}
+	p, err := newPolicy("orders", config.Policy{Allow: []config.Allow{{From: []string{"web"}}}}, consulIdentity(t), given(t, discovery.Intentions{List: []discovery.Intention{denies}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := p.decide(call(webID, "GET", "/")); f != nil {
+		t.Errorf("intentions: false: %v", f.Err)
+	}
+}

@@ -151,7 +151,9 @@ func tokenStatus(err error) int {
 func refuse(status int, code, title string, err error) filter.Verdict {
 	f := &exchange.Fault{Source: exchange.FromPolicy, Status: status, Code: code, Title: title, Err: err}
 	if err != nil {
-		f.Detail = err.Error()
+		// The error names workloads, and the answer may travel to the client at the
+		// edge.
+		f.Detail = "why is in the log of the sidecar that refused it"
 	}
 	return filter.Refuse(f)
 }

@@ -171,6 +171,9 @@ func (c *Sidecar) compile(s *config.Snapshot) error {
 		if err := exchangeIsServed(s); err != nil {
 			return err
 		}
+		if s.Sidecar.App == "" && c.cfg.App != "" {
+			return fmt.Errorf("%s: sidecar.app cannot be taken away while running", s.Pos("sidecar.app"))
+		}
 		if (s.Sidecar.AppProtocol == "tcp") != (c.cfg.AppProtocol == "tcp") {
 			return fmt.Errorf("%s: sidecar.app_protocol cannot change between tcp and HTTP while running", s.Pos("sidecar.app_protocol"))
 		}

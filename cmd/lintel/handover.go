@@ -3,10 +3,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -37,6 +39,9 @@ type handover struct {
 }
 
 func newHandover(pidFile string, log *slog.Logger) (*handover, error) {
+	if err := writablePIDFile(pidFile); err != nil {
+		return nil, usageError{err}
+	}
 	u, err := tableflip.New(tableflip.Options{UpgradeTimeout: takeOverWithin, PIDFile: pidFile, ListenConfig: listen.Config()})
 	if err != nil {
 		return nil, fmt.Errorf("taking over from the process before: %w", err)
@@ -66,6 +71,28 @@ func newHandover(pidFile string, log *slog.Logger) (*handover, error) {
 		}
 	}()
 	return h, nil
+}
+
+// writablePIDFile finds before anything is served what would keep the process id
+// from being written once it is: whoever asks for a handover would ask the wrong
+// process, or none. The file is made elsewhere in the folder and moved, so a link
+// that stands there is replaced and never followed.
+func writablePIDFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("--pid-file %s: it is a folder", path)
+	}
+	dir, name := filepath.Split(path)
+	if dir == "" {
+		dir = "."
+	}
+	f, err := os.CreateTemp(dir, name)
+	if err != nil {
+		return fmt.Errorf("--pid-file %s: no file can be written there: %w", path, errors.Unwrap(err))
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // opener opens listeners, on the old process's sockets where it had them.

@@ -277,3 +277,37 @@ func TestKeysAreValidatedBeforehand(t *testing.T) {
 		t.Errorf("bad keys: %d %s", code, out)
 	}
 }
+
+// Whoever may write keys gets nothing of what the machine has for itself: neither
+// its files, nor the admin API by a route to it.
+func TestKeysGetNothingOfTheMachine(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, "")
+	n := f.nodes[0]
+	f.put("a.yaml", fmt.Sprintf("services: {admin: {static: [%q]}}\n"+
+		"routes:\n  - {name: admin, match: {path: /x/*}, strip_prefix: /x, service: admin, "+
+		"filters: [{headers: {request: {remove: [Via]}}}]}\n"+
+		"  - {name: up, match: {path: /up}, respond: {body: up}}\n", n.admin))
+	n.start(t)
+	if status, body := n.ask("/up"); status != 200 || body != "up" {
+		t.Fatalf("%d %s", status, body)
+	}
+	for _, path := range []string{"/x/config", "/x/debug/pprof/heap", "/x/routes", "/x/livez"} {
+		if status, body := n.ask(path); status != 403 || !strings.Contains(body, "proxied") {
+			t.Errorf("%s: %d %.200s", path, status, body)
+		}
+	}
+	if _, err := n.running(); err != nil {
+		t.Errorf("asked directly: %v", err)
+	}
+	f.put("b.yaml", "routes: [{name: show, match: {path: /show}, respond: {status: 404}, filters: [{error_pages: {pages: {default: {file: /etc/passwd}}}}]}]\n")
+	kit.Eventually(t, 30*time.Second, "the file's page is refused", func() error {
+		if r, err := n.running(); err != nil || r.KV.Newest == "" {
+			return fmt.Errorf("%+v %v", r, err)
+		}
+		return nil
+	})
+	if status, body := n.ask("/show"); strings.Contains(body, "root:") {
+		t.Errorf("%d %s", status, body)
+	}
+}

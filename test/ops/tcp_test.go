@@ -96,6 +96,16 @@ func TestRedisThroughTwoSidecars(t *testing.T) {
 		}
 		return err
 	})
+	// A file that has lost its app has lost who may call it too: it is refused, and
+	// the next caller does not bring the sidecar down.
+	kit.Replace(t, file, strings.Replace(strings.Replace(readFile(t, file), "app: ${APP:-127.0.0.1:6379}", `app: ""`, 1), "from: orders", "from: reports", 1))
+	server.Signal(syscall.SIGHUP)
+	awaitText(t, server.Stderr, "sidecar.app cannot be taken away while running")
+	if c, line, err := redisThrough(t, other); err != nil || line != "+PONG\r\n" {
+		t.Errorf("after a reload that was refused: %q %v", line, err)
+	} else {
+		_ = c.Close()
+	}
 	for _, p := range []*kit.Process{caller, denied, server} {
 		p.Signal(syscall.SIGTERM)
 		if code := p.Wait(time.Minute); code != 0 {

@@ -146,7 +146,7 @@ func TestARootThatIsGoneEndsWhatIsOpen(t *testing.T) {
 		if err != nil || a.StatusCode == 200 {
 			return fmt.Errorf("%d, %v", a.StatusCode, err)
 		}
-		if a.StatusCode != 403 || !strings.Contains(a.Text, "peer-untrusted") {
+		if a.StatusCode != 403 || !strings.Contains(a.Text, "peer-untrusted") || strings.Contains(a.Text, "spiffe://") {
 			t.Errorf("%d %s", a.StatusCode, a.Text)
 		}
 		return nil

@@ -96,7 +96,7 @@ func TestHostileTokensAreRefused(t *testing.T) {
 			if a.StatusCode != tc.status && !(tc.status == 401 && a.StatusCode == 403) {
 				t.Errorf("status %d, want %d: %s", a.StatusCode, tc.status, a.Text)
 			}
-			if p := problem(t, a); p.Code != "bad-txn-token" {
+			if p := problem(t, a); p.Code != "bad-txn-token" || strings.Contains(a.Text, "spiffe://") {
 				t.Errorf("code %q: %s", p.Code, a.Text)
 			}
 			if n := c.Orders.App.Requests.Load(); n != before {

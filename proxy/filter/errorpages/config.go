@@ -23,7 +23,7 @@ type Config struct {
 // (seconds, or nothing), and {{if}} {{else}} {{end}} around them; nothing else.
 type Page struct {
 	HTML string `yaml:"html" doc:"the template in place"`
-	File string `yaml:"file" doc:"or a file with it, read when the configuration is loaded"`
+	File string `yaml:"file" local:"*" doc:"or a file with it, read when the configuration is loaded"`
 }
 
 // Kind describes the filter to the registry.

@@ -150,7 +150,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 	write("198.51.100.0/24\nrubbish\n")
 	f.look()
 	f.look()
-	if !has("198.51.100.1") || strings.Count(log.String(), "rubbish") != 1 || !strings.Contains(log.String(), "deny.txt:2") {
+	if !has("198.51.100.1") || strings.Count(log.String(), "want an address") != 1 || strings.Contains(log.String(), "rubbish") || !strings.Contains(log.String(), "deny.txt:2") {
 		t.Errorf("a bad list: %s", log.String())
 	}
 	if err := os.Remove(path); err != nil {
@@ -198,7 +198,7 @@ func TestBadConfigNamesItsKey(t *testing.T) {
 		{Config{Deny: []string{"::ffff:0.0.0.0/90"}}, "deny[0]", "did you mean"},
 		{Config{Deny: []string{"fe80::1%eth0"}}, "deny[0]", "want an address"},
 		{Config{DenyFile: "/does/not/exist"}, "deny_file", "no such file"},
-		{Config{AllowFile: bad}, "allow_file", "bad.txt:2: found \"nobody\""},
+		{Config{AllowFile: bad}, "allow_file", "bad.txt:2: want an address"},
 		{Config{AllowFile: t.TempDir()}, "allow_file", "no regular file"},
 	} {
 		lease := store.NewSet().Lease()
@@ -263,4 +263,11 @@ func FuzzList(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAFileThatIsNoListIsNotShown(t *testing.T) {
+	_, err := parseList("/etc/secret", "# a token\n  s3cret/8\n")
+	if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "/etc/secret:2: want an address") {
+		t.Error(err)
+	}
 }

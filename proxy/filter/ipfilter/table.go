@@ -2,6 +2,7 @@ package ipfilter
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -134,6 +135,11 @@ func parseList(name, text string) ([]netip.Prefix, error) {
 		}
 		p, err := parsePrefix(one)
 		if err != nil {
+			// What is no range at all is not shown: the file may be no list, and who
+			// may name it need not be one who may read it. /readyz would tell all.
+			if _, not := netip.ParsePrefix(one); not != nil {
+				err = errors.New("want an address like 192.0.2.7 or a range like 10.0.0.0/8")
+			}
 			return nil, fmt.Errorf("%s:%d: %w", name, line, err)
 		}
 		if len(out) == maxEntries {

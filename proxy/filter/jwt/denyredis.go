@@ -2,7 +2,6 @@ package jwt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -17,10 +16,15 @@ const (
 	denyAnew  = 5 * time.Minute // how often the list is read from its beginning
 	denySweep = time.Minute     // how often entries that have ended are dropped
 	maxDenied = 1 << 20         // entries kept
+	maxRead   = 4 * maxDenied   // and read at once: the same ones may be listed again and again
+
+	maxDeniedBytes = 256 << 20 // of their issuers and ids
 )
 
 // denyKey is a token; issuer "" is any issuer's.
 type denyKey struct{ issuer, jti string }
+
+func (k denyKey) size() int { return len(k.issuer) + len(k.jti) }
 
 // RedisDenials is a list in a Redis stream that all processes follow, each once
 // an interval and never because of a request. What it has learnt it keeps until
@@ -33,6 +37,7 @@ type RedisDenials struct {
 
 	mu     sync.RWMutex
 	list   map[denyKey]time.Time // when the entry ends, zero: never
+	bytes  int                   // of its keys
 	read   time.Time             // when all there was had been read the last time
 	failed string                // what was logged last; the goroutine's own
 
@@ -118,49 +123,66 @@ func (d *RedisDenials) follow(ctx context.Context) {
 }
 
 // readOn takes over all entries after the one with the ID last, and returns the ID
-// of the newest.
+// of the newest. One that cannot be read is an error, since a withdrawn token that
+// is not known is as bad as a list that cannot be read; but those behind it count.
 func (d *RedisDenials) readOn(ctx context.Context, last string) (string, error) {
-	for {
+	var wrong error
+	for n := 0; ; n += denyPage {
 		page, err := d.redis.ReadLog(ctx, d.key, last, denyPage)
+		if err == nil && n > maxRead {
+			err = fmt.Errorf("more than %d entries", maxRead)
+		}
 		if err != nil {
 			return last, err
 		}
-		if err := d.take(page); err != nil {
-			return last, err
+		if err := d.take(page); wrong == nil {
+			wrong = err
 		}
 		if len(page) > 0 {
 			last = page[len(page)-1].ID
 		}
 		if len(page) < denyPage {
-			return last, nil
+			return last, wrong
 		}
 	}
 }
 
-// take adds entries. One that cannot be read is an error, and so is one too many:
-// a withdrawn token that is not known is as bad as a list that cannot be read.
-func (d *RedisDenials) take(page []store.LogEntry) error {
+// take adds entries, and returns what was wrong with the first that it could not
+// add.
+func (d *RedisDenials) take(page []store.LogEntry) (wrong error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range page {
-		jti, until := e.Fields["jti"], time.Time{}
-		if jti == "" || len(jti) > maxJTI || len(e.Fields["iss"]) > maxIssuer {
-			return fmt.Errorf("entry %s: want a field jti of at most %d bytes, and iss, if it is there, of at most %d", e.ID, maxJTI, maxIssuer)
-		}
-		if at := e.Fields["until"]; at != "" {
-			seconds, err := strconv.ParseInt(at, 10, 64)
-			if err != nil {
-				return fmt.Errorf("entry %s: until is %.40q, want seconds since 1970", e.ID, at)
+		k, until, err := denial(e)
+		if _, known := d.list[k]; err == nil && !known && (len(d.list) >= maxDenied || d.bytes+k.size() > maxDeniedBytes) {
+			err = fmt.Errorf("more than %d tokens, or %d bytes, are listed", maxDenied, maxDeniedBytes)
+		} else if err == nil {
+			if !known {
+				d.bytes += k.size()
 			}
-			until = time.Unix(seconds, 0)
+			d.list[k] = until
 		}
-		k := denyKey{e.Fields["iss"], jti}
-		if _, known := d.list[k]; !known && len(d.list) >= maxDenied {
-			return errors.New("more than " + strconv.Itoa(maxDenied) + " tokens are listed")
+		if wrong == nil {
+			wrong = err
 		}
-		d.list[k] = until
 	}
-	return nil
+	return wrong
+}
+
+// denial reads an entry.
+func denial(e store.LogEntry) (k denyKey, until time.Time, err error) {
+	k = denyKey{e.Fields["iss"], e.Fields["jti"]}
+	if k.jti == "" || len(k.jti) > maxJTI || len(k.issuer) > maxIssuer {
+		return k, until, fmt.Errorf("entry %s: want a field jti of at most %d bytes, and iss, if it is there, of at most %d", e.ID, maxJTI, maxIssuer)
+	}
+	if at := e.Fields["until"]; at != "" {
+		seconds, err := strconv.ParseInt(at, 10, 64)
+		if err != nil {
+			return k, until, fmt.Errorf("entry %s: until is %.40q, want seconds since 1970", e.ID, at)
+		}
+		until = time.Unix(seconds, 0)
+	}
+	return k, until, nil
 }
 
 // drop forgets what has ended.
@@ -170,6 +192,7 @@ func (d *RedisDenials) drop(now time.Time) {
 	for k, until := range d.list {
 		if !until.IsZero() && !now.Before(until) {
 			delete(d.list, k)
+			d.bytes -= k.size()
 		}
 	}
 }

@@ -156,6 +156,43 @@ func TestRedisThatCannotSay(t *testing.T) {
 	becomes(t, closed, mine, "denials-unknown")
 }
 
+// Junk in the list must not have what is listed behind it pass.
+func TestWhatIsListedBehindJunkIsDenied(t *testing.T) {
+	s := redistest.Start(t)
+	for _, junk := range [][]string{{"subject", "ada"}, {"jti", ""}, {"jti", strings.Repeat("x", maxJTI+1)}, {"jti", "x", "until", "tomorrow"},
+		{"jti", "x", "iss", strings.Repeat("i", maxIssuer+1)}} {
+		s.Do(append([]string{"XADD", "lintel:jwt-denied", "*"}, junk...)...)
+	}
+	for i := range denyPage {
+		s.Do("XADD", "lintel:jwt-denied", "*", "jti", fmt.Sprint("t", i))
+	}
+	s.Do("XADD", "lintel:jwt-denied", "*", "jti", "stolen")
+	f := denyFilter(t, "open", "single", s.Addr())
+	becomes(t, f, hs(t, claims{"jti": "stolen"}), "token-denied")
+	if got := ask(f, hs(t, claims{"jti": "mine"})); got != "" {
+		t.Errorf("another token: %q", got)
+	}
+}
+
+func TestADenyListIsBoundedInBytes(t *testing.T) {
+	d := &RedisDenials{list: map[denyKey]time.Time{}, bytes: maxDeniedBytes - 10}
+	entry := func(jti string) []store.LogEntry {
+		return []store.LogEntry{{ID: "1-1", Fields: map[string]string{"jti": jti, "until": "1"}}}
+	}
+	if err := d.take(entry("0123456789")); err != nil {
+		t.Error(err)
+	}
+	if err := d.take(entry("0123456789")); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+	if err := d.take(entry("a")); err == nil {
+		t.Error("more than its bytes are kept")
+	}
+	if d.drop(time.Now()); d.bytes != maxDeniedBytes-10 || len(d.list) != 0 {
+		t.Errorf("%d bytes, %d entries after they ended", d.bytes, len(d.list))
+	}
+}
+
 func TestDenyConfig(t *testing.T) {
 	for _, c := range []struct {
 		deny Deny

@@ -26,7 +26,7 @@ type Config struct {
 	Function       string            `yaml:"function" required:"true" doc:"name or ARN of the function, with :alias or :version if need be." example:"arn:aws:lambda:eu-west-1:123456789012:function:auth"`
 	Endpoint       string            `yaml:"endpoint" doc:"where functions are invoked; the region's Lambda when empty." example:"http://127.0.0.1:9001"`
 	Region         string            `yaml:"region" doc:"AWS region; the function's ARN's, or else AWS_REGION, when empty."`
-	Sign           string            `yaml:"sign" default:"aws" enum:"aws,none" doc:"aws signs invocations (SigV4) with what AWS's standard chain finds: environment, shared files, web identity, container or instance role. none is for a runtime of your own."`
+	Sign           string            `yaml:"sign" default:"aws" enum:"aws,none" local:"aws" doc:"aws signs invocations (SigV4) with what AWS's standard chain finds: environment, shared files, web identity, container or instance role. none is for a runtime of your own."`
 	Type           string            `yaml:"type" default:"REQUEST" enum:"REQUEST,TOKEN" doc:"what the function is given: the request, or the token alone."`
 	Payload        string            `yaml:"payload" default:"1.0" enum:"1.0,2.0" doc:"payload format version; 2.0 is HTTP APIs' and for REQUEST only."`
 	Simple         bool              `yaml:"simple_responses" doc:"the function answers isAuthorized in place of a policy; payload 2.0 only."`
