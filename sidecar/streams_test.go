@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lintel.dev/lintel/config"
@@ -110,23 +111,25 @@ func TestAWebSocketEndsWithACloseFrameBetweenFrames(t *testing.T) {
 	}{
 		"nothing said": {nil, true}, "after a frame": {frame(300), true}, "within a frame": {frame(300)[:50], false}, "within a head": {frame(300)[:3], false},
 	} {
-		x := webSocket(c.said)
-		newStreams(config.Streams{Max: time.Millisecond}, nil).OnResponse(x)
-		b, err := io.ReadAll(x.Response.Tunnel)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rest := b[len(c.said):]
-		if !bytes.Equal(b[:len(c.said)], c.said) || (len(rest) > 0) != c.frame {
-			t.Errorf("%s: %q", name, b)
-		}
-		if c.frame && (rest[0] != 0x88 || int(rest[1]) != len(rest)-2 || binary.BigEndian.Uint16(rest[2:]) != 1001) {
-			t.Errorf("%s: close frame %q", name, rest)
-		}
-		if n, err := x.Response.Tunnel.Write([]byte("late")); n != 4 || err != nil {
-			t.Errorf("%s: the client's answer: %d, %v", name, n, err)
-		}
-		x.RunDone()
+		synctest.Test(t, func(t *testing.T) {
+			x := webSocket(c.said)
+			newStreams(config.Streams{Max: time.Second}, nil).OnResponse(x)
+			b, err := io.ReadAll(x.Response.Tunnel)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest := b[len(c.said):]
+			if !bytes.Equal(b[:len(c.said)], c.said) || (len(rest) > 0) != c.frame {
+				t.Errorf("%s: %q", name, b)
+			}
+			if c.frame && (rest[0] != 0x88 || int(rest[1]) != len(rest)-2 || binary.BigEndian.Uint16(rest[2:]) != 1001) {
+				t.Errorf("%s: close frame %q", name, rest)
+			}
+			if n, err := x.Response.Tunnel.Write([]byte("late")); n != 4 || err != nil {
+				t.Errorf("%s: the client's answer: %d, %v", name, n, err)
+			}
+			x.RunDone()
+		})
 	}
 }
 
