@@ -370,7 +370,7 @@ type Consul struct {
 	CA         string `yaml:"ca" doc:"PEM file of the agent's CA."`
 	Cert       string `yaml:"cert" doc:"PEM client certificate."`
 	Key        string `yaml:"key" doc:"PEM client key."`
-	MaxWatches int    `yaml:"max_watches" default:"160" min:"1" max:"100000" doc:"Blocking queries at a time, each a connection. An agent takes 200 connections of an address unless its limits.http_max_conns_per_client says otherwise. Beyond it they take turns: a change is seen some seconds later."`
+	MaxWatches int    `yaml:"max_watches" default:"160" min:"1" max:"100000" doc:"Blocking queries at a time, each a connection. An agent takes 200 connections of an address unless its limits.http_max_conns_per_client says otherwise. Beyond it services take turns: a change is seen some seconds later. Consul's CA, intentions and keys never wait for them."`
 }
 
 // Identity is this process's SPIFFE identity.

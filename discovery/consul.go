@@ -58,6 +58,7 @@ type Consul struct {
 	base  string // scheme://address of the API
 	pulse *pulse
 	seats *seats
+	ahead *seats // of watches that wait for no others
 	token tokenFile
 }
 
@@ -88,7 +89,7 @@ func NewConsul(cfg ConsulConfig) (*Consul, error) {
 	}
 	// A query that was answered asks again, so its connection is kept; and all of
 	// them are bounded, or the ones at rest would go past the agent's limit.
-	most := cfg.Watches + spareConns
+	most := cfg.Watches + aheadWatches + spareConns
 	conf.Transport.MaxConnsPerHost, conf.Transport.MaxIdleConnsPerHost = most, most
 	conf.Transport.MaxIdleConns = max(conf.Transport.MaxIdleConns, most)
 	client, err := api.NewHttpClient(conf.Transport, *tls)
@@ -118,7 +119,7 @@ func NewConsul(cfg ConsulConfig) (*Consul, error) {
 	if c.cfg.Pulse <= 0 {
 		c.cfg.Pulse = defaultPulse
 	}
-	c.seats = newSeats(cfg.Watches, cfg.Log)
+	c.seats, c.ahead = newSeats(cfg.Watches, cfg.Log), newSeats(aheadWatches, cfg.Log)
 	c.pulse = &pulse{every: c.cfg.Pulse, beat: c.alive}
 	return c, nil
 }

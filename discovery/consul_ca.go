@@ -17,7 +17,7 @@ func (c *Consul) WatchRoots(ctx context.Context, update func(trustDomain string,
 	var domain string
 	var roots []string
 	p := &poll[*api.CARootList]{
-		consul: c, about: "roots of the Connect CA", needs: "nothing beyond being valid",
+		consul: c, ahead: true, about: "roots of the Connect CA", needs: "nothing beyond being valid",
 		ask: c.api.Agent().ConnectCARoots,
 		answer: func(list *api.CARootList, _ *api.QueryMeta) error {
 			if list == nil || len(list.Roots) == 0 || list.TrustDomain == "" {
@@ -51,7 +51,7 @@ func (c *Consul) WatchLeaf(ctx context.Context, service string, update func(cert
 	}
 	var last []byte
 	p := &poll[*api.LeafCert]{
-		consul: c, about: fmt.Sprintf("certificate of %q", service), needs: fmt.Sprintf("service:write on %q", service),
+		consul: c, ahead: true, about: fmt.Sprintf("certificate of %q", service), needs: fmt.Sprintf("service:write on %q", service),
 		ask: func(o *api.QueryOptions) (*api.LeafCert, *api.QueryMeta, error) {
 			return c.api.Agent().ConnectCALeaf(service, o)
 		},

@@ -72,7 +72,7 @@ func (c *Consul) WatchIntentions(ctx context.Context, service string, update fun
 	}
 	var last *Intentions
 	p := &poll[map[string][]*api.Intention]{
-		consul: c, about: fmt.Sprintf("intentions of %q", service),
+		consul: c, ahead: true, about: fmt.Sprintf("intentions of %q", service),
 		needs: fmt.Sprintf("intentions:read and service:read on %q", service),
 		ask: func(o *api.QueryOptions) (map[string][]*api.Intention, *api.QueryMeta, error) {
 			return c.api.Connect().IntentionMatch(&api.IntentionMatch{By: api.IntentionMatchDestination, Names: []string{service}}, o)

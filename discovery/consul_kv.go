@@ -49,7 +49,7 @@ func (c *Consul) WatchKV(ctx context.Context, prefix string, update func(KV), he
 	}
 	last := ""
 	p := &poll[api.KVPairs]{
-		consul: c, about: fmt.Sprintf("keys under %q", prefix), needs: fmt.Sprintf("key_prefix %q read (and list)", prefix),
+		consul: c, ahead: true, about: fmt.Sprintf("keys under %q", prefix), needs: fmt.Sprintf("key_prefix %q read (and list)", prefix),
 		ask: func(o *api.QueryOptions) (api.KVPairs, *api.QueryMeta, error) { return c.api.KV().List(prefix, o) },
 		answer: func(pairs api.KVPairs, meta *api.QueryMeta) error {
 			kv, err := c.plainKV(ctx, prefix, pairs, meta)

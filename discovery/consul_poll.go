@@ -20,6 +20,7 @@ type poll[T any] struct {
 	consul  *Consul
 	about   string // "endpoints of orders"
 	needs   string // ACL permission, for the message when it is denied
+	ahead   bool   // it does not take turns with services' endpoints
 	ask     func(*api.QueryOptions) (T, *api.QueryMeta, error)
 	answer  func(T, *api.QueryMeta) error // an error says that it cannot be trusted
 	confirm func()                        // the agent lives while the query blocks: the last answer holds; may be nil
@@ -27,7 +28,7 @@ type poll[T any] struct {
 }
 
 func (p *poll[T]) run(ctx context.Context) error {
-	defer p.consul.seats.enter()()
+	defer p.seats().enter()()
 	pace := rate.NewLimiter(queryRate, queryBurst)
 	var index uint64
 	var failures int
@@ -78,6 +79,13 @@ func (p *poll[T]) run(ctx context.Context) error {
 	}
 }
 
+func (p *poll[T]) seats() *seats {
+	if p.ahead {
+		return p.consul.ahead
+	}
+	return p.consul.seats
+}
+
 // nextIndex is what to wait beyond, after waiting beyond last brought got.
 func nextIndex(last, got uint64) uint64 {
 	if got < last {
@@ -90,7 +98,8 @@ func nextIndex(last, got uint64) uint64 {
 // agent looks just like a quiet one.
 func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, error) {
 	var none T
-	rise, err := p.consul.seats.sit(ctx)
+	seats := p.seats()
+	rise, err := seats.sit(ctx)
 	if err != nil {
 		return none, nil, err
 	}
@@ -106,7 +115,7 @@ func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, er
 	wait := p.consul.cfg.Wait
 	if index > 0 {
 		var over func()
-		wait, over = p.consul.seats.stay(wait, cancel)
+		wait, over = seats.stay(wait, cancel)
 		defer over()
 		leave := p.consul.pulse.attend(func(err error) {
 			if err != nil {

@@ -12,8 +12,11 @@ const (
 	// defaultWatches leaves some of the 200 connections that a Consul agent
 	// takes from one address (its limits.http_max_conns_per_client) to others.
 	defaultWatches = 160
-	spareConns     = 24          // for questions that do not block: signs of life, registration
-	turn           = time.Second // how long a query may block while others wait for its seat
+	// aheadWatches have seats of their own: who may call whom, by which
+	// certificates, and the configuration must not wait for services' turns.
+	aheadWatches = 8
+	spareConns   = 24          // for questions that do not block: signs of life, registration
+	turn         = time.Second // how long a query may block while others wait for its seat
 )
 
 // errCrowded ends a query that blocks for long, once there are more than seats.

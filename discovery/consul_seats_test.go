@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -103,6 +104,67 @@ func TestMoreServicesThanSeatsTakeTurns(t *testing.T) {
 	defer agent.mu.Unlock()
 	if agent.refused > 0 || agent.most < watches {
 		t.Errorf("expected all %d seats in use and no question refused, found at most %d and %d refused", watches, agent.most, agent.refused)
+	}
+}
+
+// Who is trusted, who may call, and the configuration do not wait until thousands of
+// services have had their turns.
+func TestTrustAndConfigurationDoNotTakeTurns(t *testing.T) {
+	agent := &narrow{limit: 100, version: map[string]int{}, changed: make(chan struct{})}
+	var kv, roots atomic.Int64
+	index := make(chan struct{}) // closed once both may answer a second time
+	first := func(w http.ResponseWriter, r *http.Request, body string) bool {
+		w.Header().Set("X-Consul-Index", "7")
+		if r.URL.Query().Get("index") == "7" {
+			select {
+			case <-index:
+				w.Header().Set("X-Consul-Index", "8")
+			case <-r.Context().Done():
+				return false
+			}
+		}
+		_, _ = fmt.Fprint(w, body)
+		return true
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/v1/kv/"):
+			if first(w, r, `[{"Key":"edge/a","Value":"eA==","ModifyIndex":7}]`) {
+				kv.Add(1)
+			}
+		case strings.HasPrefix(r.URL.Path, "/v1/agent/connect/ca/roots"):
+			if first(w, r, `{"ActiveRootID":"a","TrustDomain":"t","Roots":[{"ID":"a","RootCert":"pem"}]}`) {
+				roots.Add(1)
+			}
+		default:
+			agent.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	c, err := NewConsul(ConsulConfig{Address: server.URL, Watches: 1, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	t.Cleanup(func() { cancel(); running.Wait() })
+	for i := range 50 { // each turn lasts a second
+		name := fmt.Sprintf("svc-%d", i)
+		agent.set(name, 1000)
+		running.Go(func() { _ = c.Watch(ctx, Query{Service: name}, func(Update) {}) })
+	}
+	running.Go(func() { _ = c.WatchKV(ctx, "edge/", func(KV) {}, func(error) {}) })
+	running.Go(func() { _ = c.WatchRoots(ctx, func(string, []string) {}) })
+	for n := int64(1); n <= 2; n++ {
+		began := time.Now()
+		eventually(t, 20*time.Second, "both are known", func() bool { return kv.Load() >= n && roots.Load() >= n })
+		if took := time.Since(began); took > 15*time.Second { // services take 50
+			t.Errorf("known after %v", took)
+		}
+		if n == 1 {
+			close(index)
+		}
 	}
 }
 
