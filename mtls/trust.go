@@ -104,12 +104,12 @@ func (t *Trust) Check(peer exchange.Peer, now time.Time) error {
 
 // Lost reports whether the other side of a connection that is open would be
 // refused now.
-func (t *Trust) Lost(cs *tls.ConnectionState) bool {
+func (t *Trust) Lost(cs *tls.ConnectionState, now time.Time) bool {
 	if len(cs.PeerCertificates) == 0 || len(cs.PeerCertificates[0].URIs) != 1 {
 		return true
 	}
 	leaf := cs.PeerCertificates[0]
-	return t.Check(exchange.Peer{TrustDomain: leaf.URIs[0].Host, Cert: leaf, Chain: cs.PeerCertificates}, time.Now()) != nil
+	return t.Check(exchange.Peer{TrustDomain: leaf.URIs[0].Host, Cert: leaf, Chain: cs.PeerCertificates}, now) != nil
 }
 
 // state looks at the bundle once in a while. Sources do not tell which bundle

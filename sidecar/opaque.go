@@ -231,7 +231,7 @@ func (c *Sidecar) recheck(inbound bool) func(*exchange.Stream) *exchange.Fault {
 	known := map[string]*exchange.Fault{} // by peer: many streams are of few
 	return func(st *exchange.Stream) *exchange.Fault {
 		if st.Peer.Cert != nil { // upstreams may be plaintext
-			if err := c.identity.Trusted(st.Peer); err != nil {
+			if err := c.identity.Trusted(st.Peer, time.Now()); err != nil {
 				return untrusted(err)
 			}
 		}

@@ -33,10 +33,11 @@ func (r *receive) OnRequest(x *exchange.Exchange) filter.Verdict {
 	if x.Shadow {
 		return filter.Next
 	}
-	if err := mtls.StillValid(x.Peer, time.Now()); err != nil {
+	now := time.Now()
+	if err := mtls.StillValid(x.Peer, now); err != nil {
 		return refuse(http.StatusForbidden, "peer-expired", "Caller's certificate is no longer valid", err)
 	}
-	if err := r.id.Trusted(x.Peer); err != nil {
+	if err := r.id.Trusted(x.Peer, now); err != nil {
 		f := refuse(http.StatusForbidden, "peer-untrusted", "Caller's certificate is no longer trusted", err)
 		f.Fault().Close = true
 		return f

@@ -19,8 +19,8 @@ type streams struct {
 	cfg     config.Streams
 	token   bool
 	cert    bool
-	inForce *atomic.Pointer[policy]   // what recheck asks: the newest, not the one it began under
-	trusted func(exchange.Peer) error // and this; nil asks nothing
+	inForce *atomic.Pointer[policy]              // what recheck asks: the newest, not the one it began under
+	trusted func(exchange.Peer, time.Time) error // and this; nil asks nothing
 }
 
 // newStreams returns nil where nothing is configured.
@@ -130,7 +130,7 @@ func (t *stream) start(x *exchange.Exchange) {
 func (t *stream) recheck() {
 	p := t.s.inForce.Load()
 	switch {
-	case t.s.trusted != nil && t.s.trusted(t.asked.Peer) != nil:
+	case t.s.trusted != nil && t.s.trusted(t.asked.Peer, time.Now()) != nil:
 		t.over(noTrust)
 		return
 	case p == nil:

@@ -198,7 +198,7 @@ func TestALostTrustEndsAStream(t *testing.T) {
 	inForce.Store(p)
 	var gone atomic.Bool
 	s := newStreams(config.Streams{Recheck: time.Millisecond}, &inForce)
-	s.trusted = func(p exchange.Peer) error {
+	s.trusted = func(p exchange.Peer, _ time.Time) error {
 		if p.ID != webID || gone.Load() {
 			return errors.New("its root has left the bundle")
 		}

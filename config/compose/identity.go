@@ -135,11 +135,11 @@ func (id *Identity) Self() (string, error) {
 
 // Trusted returns why the other side of an open connection would be refused by
 // the roots and federated trust domains of this moment, nil when it would not.
-func (id *Identity) Trusted(peer exchange.Peer) error {
+func (id *Identity) Trusted(peer exchange.Peer, now time.Time) error {
 	if id.trust == nil {
 		return errors.New("compose: no identity, so nobody is trusted")
 	}
-	return id.trust.Check(peer, time.Now())
+	return id.trust.Check(peer, now)
 }
 
 // Of returns the SPIFFE ID expected of a service.

@@ -52,17 +52,17 @@ type Server interface {
 // exchanges share a connection to an endpoint, as between two Lintels of a mesh,
 // each stream counts as a connection here and in Open.
 type TransportConfig struct {
-	TLS            *tls.Config                              // nil: plaintext
-	ConnectTimeout time.Duration                            // TCP and TLS together; 2 s
-	IdleTimeout    time.Duration                            // an unused connection is closed after; 60 s
-	MaxIdle        int                                      // idle connections kept per endpoint; 1024
-	MaxConns       int                                      // connections per endpoint; 0 is unlimited
-	HeaderBytes    int                                      // response head limit; 64 KiB
-	Retire         func() time.Time                         // when a connection opened now must no longer be reused; nil: never
-	PeerID         func(*tls.ConnectionState) (Peer, error) // nil: no mesh peer expected
-	Unshared       bool                                     // each exchange has a connection of its own, also to a mesh peer that could carry several on one
-	RetirePeer     func(Peer) time.Time                     // the same because of the peer's own certificate; nil: never
-	Distrusted     func(*tls.ConnectionState) bool          // a connection must not be reused, since its other side would be refused now; nil: never
+	TLS            *tls.Config                                // nil: plaintext
+	ConnectTimeout time.Duration                              // TCP and TLS together; 2 s
+	IdleTimeout    time.Duration                              // an unused connection is closed after; 60 s
+	MaxIdle        int                                        // idle connections kept per endpoint; 1024
+	MaxConns       int                                        // connections per endpoint; 0 is unlimited
+	HeaderBytes    int                                        // response head limit; 64 KiB
+	Retire         func() time.Time                           // when a connection opened now must no longer be reused; nil: never
+	PeerID         func(*tls.ConnectionState) (Peer, error)   // nil: no mesh peer expected
+	Unshared       bool                                       // each exchange has a connection of its own, also to a mesh peer that could carry several on one
+	RetirePeer     func(Peer) time.Time                       // the same because of the peer's own certificate; nil: never
+	Distrusted     func(*tls.ConnectionState, time.Time) bool // at this time a connection must not be reused, since its other side would be refused now; nil: never
 }
 
 // Protocol is how to speak to an endpoint.

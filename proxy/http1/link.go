@@ -127,11 +127,11 @@ func (l *link) verify() error {
 
 // spent reports whether no exchange may begin on it now.
 func (l *link) spent(h host) bool {
-	return !l.retire.IsZero() && !h.now().Before(l.retire) || l.t.distrusted(&l.info)
+	return !l.retire.IsZero() && !h.now().Before(l.retire) || l.t.distrusted(&l.info, h)
 }
 
-func (t *transport) distrusted(c *exchange.ConnInfo) bool {
-	return t.cfg.Distrusted != nil && c.TLS != nil && t.cfg.Distrusted(c.TLS)
+func (t *transport) distrusted(c *exchange.ConnInfo, h host) bool {
+	return t.cfg.Distrusted != nil && c.TLS != nil && t.cfg.Distrusted(c.TLS, h.now())
 }
 
 // awake takes it out of idleness: false if the other side has ended it.

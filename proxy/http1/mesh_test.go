@@ -742,7 +742,7 @@ func TestSharedConnectionRetires(t *testing.T) {
 // Nor does one whose other side is trusted no more.
 func TestADistrustedSharedConnectionTakesNoMore(t *testing.T) {
 	var lost atomic.Bool
-	m := newMesh(t, meshOptions{transport: exchange.TransportConfig{Distrusted: func(*tls.ConnectionState) bool { return lost.Load() }}})
+	m := newMesh(t, meshOptions{transport: exchange.TransportConfig{Distrusted: func(*tls.ConnectionState, time.Time) bool { return lost.Load() }}})
 	p := dial(t, m.addr)
 	for n, want := range []int32{1, 1, 2} {
 		lost.Store(n == 2)

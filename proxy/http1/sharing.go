@@ -111,7 +111,7 @@ func (s *sharing) lane(n int) *sharingLane {
 func (l *sharingLane) roomy(h host, t *transport) *carrying {
 	for i := 0; i < len(l.carrying); {
 		c := l.carrying[i]
-		if !c.retire.IsZero() && !h.now().Before(c.retire) || t.distrusted(&c.info) {
+		if !c.retire.IsZero() && !h.now().Before(c.retire) || t.distrusted(&c.info, h) {
 			l.carrying = slices.Delete(l.carrying, i, i+1)
 			c.session.Drain()
 			continue

@@ -160,7 +160,7 @@ func (p *pool) pick(now time.Time) (chosen *conn, dead []*conn) {
 // spent reports whether no exchange may begin on c now.
 func (c *conn) spent(now time.Time) bool {
 	return c.cc.Err() != nil || c.cc.Available() == 0 || !c.retire.IsZero() && !now.Before(c.retire) ||
-		c.info.TLS != nil && c.p.t.cfg.Distrusted != nil && c.p.t.cfg.Distrusted(c.info.TLS)
+		c.info.TLS != nil && c.p.t.cfg.Distrusted != nil && c.p.t.cfg.Distrusted(c.info.TLS, now)
 }
 
 // open dials and adds the connection, with one exchange on it.

@@ -61,7 +61,7 @@ func testKeying(t *testing.T, e Engine) {
 			})
 			var used, lost atomic.Pointer[tls.ConnectionState]
 			outer := start(t, e, options{way: w, appAddr: inner.addr, transport: exchange.TransportConfig{TLS: clientTLS,
-				Distrusted: func(s *tls.ConnectionState) bool { return s == lost.Load() },
+				Distrusted: func(s *tls.ConnectionState, _ time.Time) bool { return s == lost.Load() },
 				PeerID: func(*tls.ConnectionState) (exchange.Peer, error) {
 					return exchange.Peer{ID: "spiffe://test/inner"}, nil
 				}}})
