@@ -170,13 +170,13 @@ func (r *run) decide(h *hedge, fault *exchange.Fault) *exchange.Fault {
 		}
 	})
 	h.mu.Lock()
-	w := h.won
+	w, first := h.won, h.first
 	h.over = true
 	h.mu.Unlock()
 	switch {
 	case w != nil:
 		h.adopted = true
-		r.adopt(w)
+		r.adopt(w, first)
 		return nil
 	case err != nil:
 		r.drop()
@@ -325,13 +325,17 @@ func (r *run) guarded() (fault *exchange.Fault) {
 	}
 }
 
-// adopt makes the second attempt's answer the exchange's.
-func (r *run) adopt(w *run) {
+// adopt makes the second attempt's answer the exchange's; first is whom the other
+// asked.
+func (r *run) adopt(w *run, first *member) {
 	x, y := r.x, w.x
-	if r.c.cfg.Balance == "peak_ewma" && r.last != nil {
-		r.last.cost.observe(time.Since(x.Sent), clock()) // at least
+	if first != nil { // else it never got as far
+		took := time.Since(x.Sent) // and more
+		if r.c.cfg.Balance == "peak_ewma" {
+			first.cost.observe(took, clock())
+		}
+		r.o.Hedge.observe(took)
 	}
-	r.o.Hedge.observe(time.Since(x.Sent))
 	r.drop()
 	if w.placed {
 		w.c.limit.give()
