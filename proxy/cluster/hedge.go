@@ -365,7 +365,8 @@ func copyFields(to, from *exchange.Fields) {
 }
 
 // overtaking is the body of a second attempt's answer. It is read as goroutines
-// read, which an event loop must not wait for.
+// read, which an event loop must not wait for. That something is ready is not
+// enough: it may be no more than a piece of a chunk's size line.
 type overtaking struct {
 	io.ReadCloser
 	x    *exchange.Exchange
@@ -374,7 +375,7 @@ type overtaking struct {
 
 // Read implements io.Reader.
 func (b *overtaking) Read(p []byte) (n int, err error) {
-	if exchange.Ready(b.ReadCloser) {
+	if exchange.Whole(b.ReadCloser) {
 		n, err = b.ReadCloser.Read(p)
 	} else {
 		err = b.x.Await(func(context.Context) (err error) {
