@@ -70,7 +70,6 @@ type hedge struct {
 	inner    *exchange.Life // the first attempt's
 	deadline time.Time
 	hurried  bool
-	spare    int
 	body     *exchange.Bytes // its own view of the request's; nil without
 	length   int64
 	avoid    tried // by earlier attempts
@@ -103,7 +102,7 @@ func (r *run) twofold() *exchange.Fault {
 		return fault
 	}
 	h := &hedge{c: r.c, o: o, x: x, outer: x.Life(), inner: &exchange.Life{}, done: make(chan struct{}),
-		deadline: x.Deadline, hurried: r.hurried, spare: x.Spare, avoid: r.seen, length: x.Request.Length}
+		deadline: x.Deadline, hurried: r.hurried, avoid: r.seen, length: x.Request.Length}
 	if b, ok := x.Request.Body.(*exchange.Bytes); ok {
 		own := *b
 		h.body = &own
@@ -135,7 +134,7 @@ func (r *run) alone(h *hedge) {
 		l.Cancel(errHedged)
 	}
 	if w != nil {
-		w.giveUp()
+		go w.giveUp() // that may take waiting, which an event loop must not
 	}
 }
 

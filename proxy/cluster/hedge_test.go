@@ -345,6 +345,51 @@ func TestPanicsInHedgedAttempts(t *testing.T) {
 	})
 }
 
+// Nobody waits for the end of the second attempt's answer when the first panics
+// after all.
+func TestAPanicDoesNotWaitForTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlays(act{takes: time.Millisecond})
+		sends, closed := p.Answer, make(chan bool)
+		p.Answer = func(x *exchange.Exchange, address string) error {
+			if p.n.CompareAndSwap(0, 1) {
+				_ = x.Sleep(time.Hour)
+				panic("of a test")
+			}
+			err := sends(x, address)
+			x.Response.Body = closing{x.Response.Body, closed}
+			return err
+		}
+		cl := newTest(t, &p.Transport, Config{Limit: &LimitConfig{Max: 2}}, "a:1", "b:1")
+		x := newExchange("GET", "")
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			_ = cl.Forward(x, &hedging)
+		}()
+		over(x)
+		close(closed)
+		synctest.Wait()
+		if n := cl.Status().Concurrency.Busy; n != 0 {
+			t.Errorf("%d in progress", n)
+		}
+	})
+}
+
+// closing is a body whose end takes until something else has happened.
+type closing struct {
+	io.ReadCloser
+	after chan bool
+}
+
+func (c closing) Close() error {
+	<-c.after
+	return c.ReadCloser.Close()
+}
+
 func TestAQuantileFollowsWhatItSees(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, q := range []float64{0.5, 0.9, 0.95, 0.99} {
