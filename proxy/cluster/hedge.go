@@ -175,7 +175,7 @@ func (r *run) decide(h *hedge, fault *exchange.Fault) *exchange.Fault {
 	switch {
 	case w != nil:
 		h.adopted = true
-		r.adopt(w)
+		r.adopt(w, fault != nil && errors.Is(fault.Err, errHedged))
 		return nil
 	case err != nil:
 		r.drop()
@@ -324,13 +324,18 @@ func (r *run) guarded() (fault *exchange.Fault) {
 	}
 }
 
-// adopt makes the second attempt's answer the exchange's.
-func (r *run) adopt(w *run) {
+// adopt makes the second attempt's answer the exchange's. cut: the first was given
+// up for it, and would have taken longer still.
+func (r *run) adopt(w *run, cut bool) {
 	x, y := r.x, w.x
-	if r.c.cfg.Balance == "peak_ewma" && r.last != nil {
-		r.last.cost.observe(time.Since(x.Sent), clock()) // at least
+	took := y.Answered.Sub(y.Sent)
+	if cut {
+		took = time.Since(x.Sent)
+		if r.c.cfg.Balance == "peak_ewma" && r.last != nil {
+			r.last.cost.observe(took, clock())
+		}
 	}
-	r.o.Hedge.observe(time.Since(x.Sent))
+	r.o.Hedge.observe(took)
 	r.drop()
 	if w.placed {
 		w.c.limit.give()

@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -312,6 +314,53 @@ func TestAHedgedAnswerEndsWithItsExchange(t *testing.T) {
 			over(x)
 		}
 	})
+}
+
+// An attempt that was over by itself took no longer than that.
+func TestHowLongTheFirstAttemptTook(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		first         act
+		cost, usually time.Duration
+	}{
+		"given up": {act{takes: time.Minute}, 510 * ms, 510 * ms},
+		"answered": {act{takes: 20 * ms, status: 500}, 20 * ms, 500 * ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlays(c.first, act{takes: 500 * ms})
+				cl := newTest(t, &p.Transport, Config{Balance: "peak_ewma"}, "a:1", "b:1")
+				first := ""
+				p.Connect = func(_ context.Context, address string) error {
+					if first == "" {
+						first = address
+					}
+					return nil
+				}
+				x, o := newExchange("GET", ""), hedging
+				usual := &quantile{q: 0.5}
+				o.Hedge = &Hedge{Methods: o.Hedge.Methods, after: 10 * ms}
+				x.BeforeWrite = func(y *exchange.Exchange, _ *exchange.ConnInfo) error {
+					if y == x {
+						o.Hedge.usual = usual // how long to wait is known by now
+					}
+					return nil
+				}
+				if f := cl.Forward(x, &o); f != nil {
+					t.Fatal(f)
+				}
+				for _, m := range cl.lineup.Load().members {
+					if got := time.Duration(math.Float64frombits(m.cost.nanos.Load())); m.Address == first && got.Round(ms) != c.cost {
+						t.Errorf("the endpoint is thought to take %v, want %v", got, c.cost)
+					}
+				}
+				if got := time.Duration(math.Float64frombits(usual.nanos.Load())); got.Round(ms) != c.usually {
+					t.Errorf("usual is %v, want %v", got, c.usually)
+				}
+				over(x)
+			})
+		})
+	}
 }
 
 func TestPanicsInHedgedAttempts(t *testing.T) {
