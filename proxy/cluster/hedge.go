@@ -72,7 +72,7 @@ type hedge struct {
 	hurried  bool
 	body     *exchange.Bytes // its own view of the request's; nil without
 	length   int64
-	avoid    tried // by earlier attempts
+	avoid    tried // by earlier attempts, and then by the second
 	adopted  bool  // the second's answer is the exchange's
 
 	other atomic.Pointer[exchange.Life] // the second attempt's, once it has begun
@@ -169,9 +169,14 @@ func (r *run) decide(h *hedge, fault *exchange.Fault) *exchange.Fault {
 		}
 	})
 	h.mu.Lock()
-	w := h.won
+	w, failed := h.won, h.avoid
 	h.over = true
 	h.mu.Unlock()
+	for _, m := range failed.list[:failed.n] {
+		if m != h.first { // what becomes of that is the first's to say
+			r.seen.add(m)
+		}
+	}
 	switch {
 	case w != nil:
 		h.adopted = true
@@ -226,6 +231,8 @@ func (h *hedge) run() {
 	won := good && !h.over
 	if won {
 		h.won = r
+	} else if h.avoid = r.seen; r.serving != nil {
+		h.avoid.add(r.serving)
 	}
 	h.mu.Unlock()
 	switch n := &h.c.hedges; {

@@ -316,6 +316,27 @@ func TestAHedgedAnswerEndsWithItsExchange(t *testing.T) {
 	})
 }
 
+// A retry goes where neither of two attempts has failed.
+func TestARetryAfterTwoAttemptsGoesElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, second := range []act{{takes: 3 * time.Millisecond, status: 503}, {takes: 3 * time.Millisecond, fails: "reset"}} {
+			for range 20 {
+				p := newPlays(act{takes: 12 * time.Millisecond, status: 503}, second, act{})
+				cl := newTest(t, &p.Transport, Config{}, "a:1", "b:1", "c:1")
+				x, o := newExchange("GET", ""), hedging
+				o.Attempts = 1
+				if f := cl.Forward(x, &o); f != nil || x.Response.Status != 200 {
+					t.Error(f, x.Response.Status)
+				}
+				if calls := p.Calls(); len(calls) != 3 {
+					t.Errorf("asked were %v", calls)
+				}
+				over(x)
+			}
+		}
+	})
+}
+
 // An attempt that was over by itself took no longer than that.
 func TestHowLongTheFirstAttemptTook(t *testing.T) {
 	const ms = time.Millisecond
