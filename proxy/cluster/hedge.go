@@ -70,10 +70,9 @@ type hedge struct {
 	inner    *exchange.Life // the first attempt's
 	deadline time.Time
 	hurried  bool
-	spare    int
 	body     *exchange.Bytes // its own view of the request's; nil without
 	length   int64
-	avoid    tried // by earlier attempts
+	avoid    tried // by earlier attempts, and then by the second
 	adopted  bool  // the second's answer is the exchange's
 
 	other atomic.Pointer[exchange.Life] // the second attempt's, once it has begun
@@ -103,7 +102,7 @@ func (r *run) twofold() *exchange.Fault {
 		return fault
 	}
 	h := &hedge{c: r.c, o: o, x: x, outer: x.Life(), inner: &exchange.Life{}, done: make(chan struct{}),
-		deadline: x.Deadline, hurried: r.hurried, spare: x.Spare, avoid: r.seen, length: x.Request.Length}
+		deadline: x.Deadline, hurried: r.hurried, avoid: r.seen, length: x.Request.Length}
 	if b, ok := x.Request.Body.(*exchange.Bytes); ok {
 		own := *b
 		h.body = &own
@@ -135,7 +134,7 @@ func (r *run) alone(h *hedge) {
 		l.Cancel(errHedged)
 	}
 	if w != nil {
-		w.giveUp()
+		go w.giveUp() // that may take waiting, which an event loop must not
 	}
 }
 
@@ -170,13 +169,18 @@ func (r *run) decide(h *hedge, fault *exchange.Fault) *exchange.Fault {
 		}
 	})
 	h.mu.Lock()
-	w, first := h.won, h.first
+	w, failed := h.won, h.avoid
 	h.over = true
 	h.mu.Unlock()
+	for _, m := range failed.list[:failed.n] {
+		if m != h.first { // what becomes of that is the first's to say
+			r.seen.add(m)
+		}
+	}
 	switch {
 	case w != nil:
 		h.adopted = true
-		r.adopt(w, first)
+		r.adopt(w, fault != nil && errors.Is(fault.Err, errHedged))
 		return nil
 	case err != nil:
 		r.drop()
@@ -227,6 +231,8 @@ func (h *hedge) run() {
 	won := good && !h.over
 	if won {
 		h.won = r
+	} else if h.avoid = r.seen; r.serving != nil {
+		h.avoid.add(r.serving)
 	}
 	h.mu.Unlock()
 	switch n := &h.c.hedges; {
@@ -263,7 +269,6 @@ func (h *hedge) begin() *run {
 	r.placed = h.c.limit != nil
 	x := h.x
 	y := x.Detached()
-	y.Begin(nil)
 	y.Service, y.Deadline, y.Spare, y.BeforeWrite = x.Service, h.deadline, 0, x.BeforeWrite
 	y.Request.Length = h.length
 	if h.body != nil {
@@ -325,17 +330,18 @@ func (r *run) guarded() (fault *exchange.Fault) {
 	}
 }
 
-// adopt makes the second attempt's answer the exchange's; first is whom the other
-// asked.
-func (r *run) adopt(w *run, first *member) {
+// adopt makes the second attempt's answer the exchange's. cut: the first was given
+// up for it, and would have taken longer still.
+func (r *run) adopt(w *run, cut bool) {
 	x, y := r.x, w.x
-	if first != nil { // else it never got as far
-		took := time.Since(x.Sent) // and more
-		if r.c.cfg.Balance == "peak_ewma" {
-			first.cost.observe(took, clock())
+	took := y.Answered.Sub(y.Sent)
+	if cut {
+		took = time.Since(x.Sent)
+		if r.c.cfg.Balance == "peak_ewma" && r.last != nil {
+			r.last.cost.observe(took, clock())
 		}
-		r.o.Hedge.observe(took)
 	}
+	r.o.Hedge.observe(took)
 	r.drop()
 	if w.placed {
 		w.c.limit.give()
@@ -369,7 +375,8 @@ func copyFields(to, from *exchange.Fields) {
 }
 
 // overtaking is the body of a second attempt's answer. It is read as goroutines
-// read, which an event loop must not wait for.
+// read, which an event loop must not wait for. That something is ready is not
+// enough: it may be no more than a piece of a chunk's size line.
 type overtaking struct {
 	io.ReadCloser
 	x    *exchange.Exchange
@@ -378,7 +385,7 @@ type overtaking struct {
 
 // Read implements io.Reader.
 func (b *overtaking) Read(p []byte) (n int, err error) {
-	if exchange.Ready(b.ReadCloser) {
+	if exchange.Whole(b.ReadCloser) {
 		n, err = b.ReadCloser.Read(p)
 	} else {
 		err = b.x.Await(func(context.Context) (err error) {

@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -314,6 +316,74 @@ func TestAHedgedAnswerEndsWithItsExchange(t *testing.T) {
 	})
 }
 
+// A retry goes where neither of two attempts has failed.
+func TestARetryAfterTwoAttemptsGoesElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, second := range []act{{takes: 3 * time.Millisecond, status: 503}, {takes: 3 * time.Millisecond, fails: "reset"}} {
+			for range 20 {
+				p := newPlays(act{takes: 12 * time.Millisecond, status: 503}, second, act{})
+				cl := newTest(t, &p.Transport, Config{}, "a:1", "b:1", "c:1")
+				x, o := newExchange("GET", ""), hedging
+				o.Attempts = 1
+				if f := cl.Forward(x, &o); f != nil || x.Response.Status != 200 {
+					t.Error(f, x.Response.Status)
+				}
+				if calls := p.Calls(); len(calls) != 3 {
+					t.Errorf("asked were %v", calls)
+				}
+				over(x)
+			}
+		}
+	})
+}
+
+// An attempt that was over by itself took no longer than that.
+func TestHowLongTheFirstAttemptTook(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		first         act
+		cost, usually time.Duration
+	}{
+		"given up": {act{takes: time.Minute}, 510 * ms, 510 * ms},
+		"answered": {act{takes: 20 * ms, status: 500}, 20 * ms, 500 * ms},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlays(c.first, act{takes: 500 * ms})
+				cl := newTest(t, &p.Transport, Config{Balance: "peak_ewma"}, "a:1", "b:1")
+				first := ""
+				p.Connect = func(_ context.Context, address string) error {
+					if first == "" {
+						first = address
+					}
+					return nil
+				}
+				x, o := newExchange("GET", ""), hedging
+				usual := &quantile{q: 0.5}
+				o.Hedge = &Hedge{Methods: o.Hedge.Methods, after: 10 * ms}
+				x.BeforeWrite = func(y *exchange.Exchange, _ *exchange.ConnInfo) error {
+					if y == x {
+						o.Hedge.usual = usual // how long to wait is known by now
+					}
+					return nil
+				}
+				if f := cl.Forward(x, &o); f != nil {
+					t.Fatal(f)
+				}
+				for _, m := range cl.lineup.Load().members {
+					if got := time.Duration(math.Float64frombits(m.cost.nanos.Load())); m.Address == first && got.Round(ms) != c.cost {
+						t.Errorf("the endpoint is thought to take %v, want %v", got, c.cost)
+					}
+				}
+				if got := time.Duration(math.Float64frombits(usual.nanos.Load())); got.Round(ms) != c.usually {
+					t.Errorf("usual is %v, want %v", got, c.usually)
+				}
+				over(x)
+			})
+		})
+	}
+}
+
 func TestPanicsInHedgedAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, which := range []int32{1, 2} {
@@ -343,6 +413,51 @@ func TestPanicsInHedgedAttempts(t *testing.T) {
 			synctest.Wait()
 		}
 	})
+}
+
+// Nobody waits for the end of the second attempt's answer when the first panics
+// after all.
+func TestAPanicDoesNotWaitForTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlays(act{takes: time.Millisecond})
+		sends, closed := p.Answer, make(chan bool)
+		p.Answer = func(x *exchange.Exchange, address string) error {
+			if p.n.CompareAndSwap(0, 1) {
+				_ = x.Sleep(time.Hour)
+				panic("of a test")
+			}
+			err := sends(x, address)
+			x.Response.Body = closing{x.Response.Body, closed}
+			return err
+		}
+		cl := newTest(t, &p.Transport, Config{Limit: &LimitConfig{Max: 2}}, "a:1", "b:1")
+		x := newExchange("GET", "")
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			_ = cl.Forward(x, &hedging)
+		}()
+		over(x)
+		close(closed)
+		synctest.Wait()
+		if n := cl.Status().Concurrency.Busy; n != 0 {
+			t.Errorf("%d in progress", n)
+		}
+	})
+}
+
+// closing is a body whose end takes until something else has happened.
+type closing struct {
+	io.ReadCloser
+	after chan bool
+}
+
+func (c closing) Close() error {
+	<-c.after
+	return c.ReadCloser.Close()
 }
 
 func TestAQuantileFollowsWhatItSees(t *testing.T) {
