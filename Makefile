@@ -65,6 +65,7 @@ soak: tools ## clients that do all sorts of things for SOAK, then the whole-syst
 
 tools: $(CONSUL) $(NATIVE) $(PEBBLE) ## the real Consul, an ACME server and a check for the real Redis, which tests need
 	@command -v systemd-analyze >/dev/null || { echo "systemd-analyze is missing: it checks deploy/systemd. Debian, Ubuntu: apt-get install systemd" >&2; exit 1; }
+	@PATH="$$PATH:/usr/sbin"; for tool in ip nft; do command -v $$tool >/dev/null || { echo "$$tool is missing: it makes partitions and lossy links for test/mesh. Debian, Ubuntu: apt-get install iproute2 nftables" >&2; exit 1; }; done
 	@command -v redis-server >/dev/null || { echo "redis-server is missing: tests run on a real one. Debian, Ubuntu: apt-get install redis-server" >&2; exit 1; }
 
 $(CONSUL):

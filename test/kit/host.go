@@ -62,6 +62,14 @@ func (h *Host) Cut() {
 	h.ip("-n", h.name, "link", "set", h.far, "down") // the near end stays up, and loses what it is given
 }
 
+// nft is the program, which Debian keeps where not everybody's PATH leads.
+func nft() string {
+	if path, err := exec.LookPath("nft"); err == nil {
+		return path
+	}
+	return "/usr/sbin/nft"
+}
+
 // Lose drops some of the packets to and from the host, by chance. It needs Debian's
 // nftables.
 func (h *Host) Lose(percent int) {
@@ -70,7 +78,7 @@ func (h *Host) Lose(percent int) {
 	for _, hook := range []string{"input", "output"} {
 		rules += fmt.Sprintf("chain %s { type filter hook %s priority 0; oifname \"lo\" accept; iifname \"lo\" accept; numgen random mod 100 < %d counter drop; }\n", hook, hook, percent)
 	}
-	cmd := h.Command("nft", "-f", "-")
+	cmd := h.Command(nft(), "-f", "-")
 	cmd.Stdin = strings.NewReader(rules + "}\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		h.t.Fatalf("kit: a lossy cable needs Debian's nftables: %v: %s", err, out)
@@ -80,7 +88,7 @@ func (h *Host) Lose(percent int) {
 // Lost is how many packets Lose has dropped.
 func (h *Host) Lost() (n int) {
 	h.t.Helper()
-	out, err := h.Command("nft", "list", "table", "inet", "lossy").CombinedOutput()
+	out, err := h.Command(nft(), "list", "table", "inet", "lossy").CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("kit: nft: %v: %s", err, out)
 	}
