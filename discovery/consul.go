@@ -119,7 +119,7 @@ func NewConsul(cfg ConsulConfig) (*Consul, error) {
 	if c.cfg.Pulse <= 0 {
 		c.cfg.Pulse = defaultPulse
 	}
-	c.seats, c.ahead = newSeats(cfg.Watches, cfg.Log), newSeats(aheadWatches, cfg.Log)
+	c.seats, c.ahead = newSeats(cfg.Watches, cfg.Log), newSeats(aheadWatches, slog.New(slog.DiscardHandler)) // max_watches would not help these
 	c.pulse = &pulse{every: c.cfg.Pulse, beat: c.alive}
 	return c, nil
 }

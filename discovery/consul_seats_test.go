@@ -168,6 +168,32 @@ func TestTrustAndConfigurationDoNotTakeTurns(t *testing.T) {
 	}
 }
 
+func TestWhoTakesTurns(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(server.Close)
+	c, err := NewConsul(ConsulConfig{Address: server.URL, Watches: 5, Log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	t.Cleanup(func() { cancel(); running.Wait(); c.Close() })
+	running.Go(func() { _ = c.Watch(ctx, Query{Service: "a"}, func(Update) {}) })
+	running.Go(func() { _ = c.WatchKV(ctx, "edge/", func(KV) {}, func(error) {}) })
+	running.Go(func() { _ = c.WatchRoots(ctx, func(string, []string) {}) })
+	running.Go(func() { _ = c.WatchLeaf(ctx, "a", func(_, _ []byte) {}) })
+	running.Go(func() { _ = c.WatchIntentions(ctx, "a", func(Intentions) {}) })
+	asking := func(s *seats) int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.queries
+	}
+	eventually(t, 20*time.Second, "all ask", func() bool { return asking(c.seats)+asking(c.ahead) == 5 })
+	if asking(c.seats) != 1 {
+		t.Errorf("%d take turns, want the service's endpoints alone", asking(c.seats))
+	}
+}
+
 func TestAsManyServicesAsSeatsBlockAsLongAsTheyLike(t *testing.T) {
 	s := newSeats(2, quiet())
 	stay := func(told *error) (time.Duration, func()) {

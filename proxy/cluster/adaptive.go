@@ -41,10 +41,12 @@ type adaptive struct {
 	n     int
 	most  int  // exchanges in progress at most
 	lost  bool // some were not answered in time
+
+	draw func(n int64) int64 // a random number below n
 }
 
 func newAdaptive(least, most int) *adaptive {
-	a := &adaptive{min: float64(max(least, 1)), max: float64(most)}
+	a := &adaptive{min: float64(max(least, 1)), max: float64(most), draw: rand.Int64N}
 	a.now = a.within(adaptStart)
 	return a
 }
@@ -93,7 +95,7 @@ func (a *adaptive) close(now time.Time) {
 		a.settled = true
 		return
 	case a.probing:
-		a.base, a.probing, a.probe = mean, false, now.Add(later())
+		a.base, a.probing, a.probe = mean, false, now.Add(a.later())
 		return
 	case a.base == 0 || mean < a.base:
 		a.base = mean
@@ -111,4 +113,6 @@ func (a *adaptive) close(now time.Time) {
 }
 
 // later is when to probe next: not at once in every process.
-func later() time.Duration { return adaptProbe/2 + rand.N(adaptProbe) }
+func (a *adaptive) later() time.Duration {
+	return adaptProbe/2 + time.Duration(a.draw(int64(adaptProbe)))
+}

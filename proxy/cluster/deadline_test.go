@@ -3,6 +3,7 @@ package cluster
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lintel.dev/lintel/proxy/cluster/clustertest"
@@ -106,36 +107,38 @@ func TestDeadlinesOfCallersShortenTheRoutes(t *testing.T) {
 		"hop token":           {prepare: func(x *exchange.Exchange) { x.Txn = &exchange.Txn{Retries: -1, Deadline: time.Now().Add(time.Second)} }, within: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sent := false
-			tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, _ string) error {
-				sent = true
-				h := &x.Request.Header
-				if left := time.Until(x.Deadline); left > c.within || left < c.within-5*time.Second/10 {
-					t.Errorf("%s are left, want %s", left, c.within)
-				}
-				told, ok := Timeout("X-Left-Ms", h.Get("X-Left-Ms"))
-				if !ok || told > c.within || told < c.within/2 || h.Has("X-Request-Timeout") || h.Has("X-Wait-Ms") {
-					t.Errorf("the service was told %v", h)
-				}
-				if x.IsGRPC() {
-					if d, ok := GRPCTimeout(h.Get("Grpc-Timeout")); !ok || d > c.within || d < c.within/2 || h.Count("Grpc-Timeout") != 1 {
-						t.Errorf("grpc-timeout %s", h.Get("Grpc-Timeout"))
+			synctest.Test(t, func(t *testing.T) { // time is virtual
+				sent := false
+				tr := &clustertest.Transport{Answer: func(x *exchange.Exchange, _ string) error {
+					sent = true
+					h := &x.Request.Header
+					if left := time.Until(x.Deadline); left > c.within || left < c.within-5*time.Second/10 {
+						t.Errorf("%s are left, want %s", left, c.within)
 					}
+					told, ok := Timeout("X-Left-Ms", h.Get("X-Left-Ms"))
+					if !ok || told > c.within || told < c.within/2 || h.Has("X-Request-Timeout") || h.Has("X-Wait-Ms") {
+						t.Errorf("the service was told %v", h)
+					}
+					if x.IsGRPC() {
+						if d, ok := GRPCTimeout(h.Get("Grpc-Timeout")); !ok || d > c.within || d < c.within/2 || h.Count("Grpc-Timeout") != 1 {
+							t.Errorf("grpc-timeout %s", h.Get("Grpc-Timeout"))
+						}
+					}
+					clustertest.Respond(x, 200, "ok")
+					return nil
+				}}
+				cl := newTest(t, tr, Config{}, "a:1")
+				x := newExchange("GET", "")
+				c.prepare(x)
+				f := TakeDue(x, &o, !c.stranger)
+				if f == nil {
+					f = cl.Forward(x, &o)
 				}
-				clustertest.Respond(x, 200, "ok")
-				return nil
-			}}
-			cl := newTest(t, tr, Config{}, "a:1")
-			x := newExchange("GET", "")
-			c.prepare(x)
-			f := TakeDue(x, &o, !c.stranger)
-			if f == nil {
-				f = cl.Forward(x, &o)
-			}
-			if code(f) != c.fault || sent != (c.fault == "") {
-				t.Errorf("%v, want %q; sent %t", f, c.fault, sent)
-			}
-			over(x)
+				if code(f) != c.fault || sent != (c.fault == "") {
+					t.Errorf("%v, want %q; sent %t", f, c.fault, sent)
+				}
+				over(x)
+			})
 		})
 	}
 }

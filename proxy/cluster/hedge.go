@@ -269,7 +269,6 @@ func (h *hedge) begin() *run {
 	r.placed = h.c.limit != nil
 	x := h.x
 	y := x.Detached()
-	y.Begin(nil)
 	y.Service, y.Deadline, y.Spare, y.BeforeWrite = x.Service, h.deadline, 0, x.BeforeWrite
 	y.Request.Length = h.length
 	if h.body != nil {

@@ -152,6 +152,14 @@ type simulated struct {
 	pace    time.Duration
 	free    []time.Time
 	spread  float64
+	rng     *rand.Rand
+}
+
+// newSimulated is a service and a limit that draw the same numbers in every run.
+func newSimulated(workers int, pace time.Duration, spread float64) (*simulated, *adaptive) {
+	s, a := &simulated{workers: workers, pace: pace, spread: spread, rng: rand.New(rand.NewPCG(1, 2))}, newAdaptive(1, 1000)
+	a.draw = s.rng.Int64N
+	return s, a
 }
 
 // serve is when a request that arrives at now is answered.
@@ -169,7 +177,7 @@ func (s *simulated) serve(now time.Time) time.Time {
 	if s.free[first].After(now) {
 		begin = s.free[first]
 	}
-	took := float64(s.pace) * (1 + s.spread*(2*rand.Float64()-1))
+	took := float64(s.pace) * (1 + s.spread*(2*s.rng.Float64()-1))
 	s.free[first] = begin.Add(time.Duration(took))
 	return s.free[first]
 }
@@ -202,8 +210,7 @@ func drive(a *adaptive, s *simulated, now *time.Time, demand int, d time.Duratio
 func TestTheAdaptiveLimitFindsTheServicesCapacity(t *testing.T) {
 	for _, workers := range []int{10, 50, 100} {
 		for _, spread := range []float64{0, 0.9} {
-			a := newAdaptive(1, 1000)
-			s := &simulated{workers: workers, pace: 20 * time.Millisecond, spread: spread}
+			s, a := newSimulated(workers, 20*time.Millisecond, spread)
 			now := time.Now()
 			got := drive(a, s, &now, 10000, 40*time.Second)
 			if got < 0.9*float64(workers) || got > 1.9*float64(workers)+4 {
@@ -214,8 +221,7 @@ func TestTheAdaptiveLimitFindsTheServicesCapacity(t *testing.T) {
 }
 
 func TestTheAdaptiveLimitFollowsAndRecovers(t *testing.T) {
-	a := newAdaptive(1, 1000)
-	s := &simulated{workers: 50, pace: 20 * time.Millisecond, spread: 0.3}
+	s, a := newSimulated(50, 20*time.Millisecond, 0.3)
 	now := time.Now()
 	before := drive(a, s, &now, 10000, 30*time.Second)
 	s.workers = 10
@@ -234,6 +240,7 @@ func TestTheAdaptiveLimitFollowsAndRecovers(t *testing.T) {
 	}
 	// Without demand it does not grow.
 	quiet := newAdaptive(1, 1000)
+	quiet.draw = s.rng.Int64N
 	if drive(quiet, s, &now, 3, time.Minute); quiet.limit() > adaptStart {
 		t.Errorf("limit %d although never more than 3 were in progress", quiet.limit())
 	}

@@ -149,7 +149,7 @@ func TestABodyIsCopiedWhileItPasses(t *testing.T) {
 			if !errors.Is(err, c.err) {
 				t.Errorf("%s: %v, want %v", name, err, c.err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("%s: the copy waits for ever", name)
 		}
 		if c.err == nil {

@@ -4,7 +4,6 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"math"
-	"math/rand/v2"
 	"strconv"
 
 	"lintel.dev/lintel/proxy/exchange"
@@ -85,7 +84,7 @@ func (f *Filter) drawn() *side {
 		total += f.sides[i].now()
 	}
 	if total > 0 {
-		n := rand.IntN(total)
+		n := f.draw(total)
 		for i := range f.sides {
 			if n -= f.sides[i].now(); n < 0 {
 				return &f.sides[i]

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +65,7 @@ type Filter struct {
 	total   int
 	cookies credential.Place
 	about   string
+	draw    func(n int) int // a number below n
 }
 
 // side is a Side made ready.
@@ -103,7 +105,7 @@ type pair struct{ name, value string }
 
 // New checks cfg and makes its filter. Errors name the key they are about.
 func New(cfg Config) (*Filter, error) {
-	f := &Filter{cfg: cfg, cookies: credential.Place{Cookie: cfg.Sticky.Cookie}}
+	f := &Filter{cfg: cfg, cookies: credential.Place{Cookie: cfg.Sticky.Cookie}, draw: rand.IntN}
 	if len(cfg.Sides) < 2 {
 		return nil, filter.Errorf("split", "found %d side, want two or more: for one, say service", len(cfg.Sides))
 	}

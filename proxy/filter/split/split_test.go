@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ func build(t testing.TB, c Config) *Filter {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.draw = rand.New(rand.NewPCG(1, 2)).IntN // every run draws the same
 	return f
 }
 
