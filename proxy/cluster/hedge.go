@@ -191,7 +191,7 @@ func (r *run) decide(h *hedge, fault *exchange.Fault) *exchange.Fault {
 
 // good reports whether the attempt got an answer that is as good as any.
 func (r *run) good(fault *exchange.Fault) bool {
-	return fault == nil && r.x.Response.Status < 500 && !r.failed()
+	return fault == nil && r.x.Response.Status < 500 && !failing(r.x) && !r.failed()
 }
 
 // timed notes how long an answer took.

@@ -316,6 +316,38 @@ func TestAHedgedAnswerEndsWithItsExchange(t *testing.T) {
 	})
 }
 
+// A gRPC service that is unavailable says so with status 200, which is no good
+// answer.
+func TestUnavailableIsNoGoodAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, late := range []int32{1, 2} {
+			p := newPlays(act{takes: 20 * time.Millisecond})
+			sends := p.Answer
+			p.Answer = func(x *exchange.Exchange, address string) error {
+				if p.n.Load()+1 == late {
+					p.n.Add(1)
+					_ = x.Sleep(50 * time.Millisecond)
+					x.Response.Header.Add("Grpc-Status", "0")
+					clustertest.Respond(x, 200, "fine")
+					return x.Ended()
+				}
+				x.Response.Header.Add("Grpc-Status", "14")
+				return sends(x, address)
+			}
+			cl := newTest(t, &p.Transport, Config{}, "a:1", "b:1")
+			x, o := newExchange("POST", "12345678"), hedging
+			x.Request.Proto = "HTTP/2.0"
+			x.Request.Header.Add("Content-Type", "application/grpc")
+			o.Hedge = HedgeAfter(10*time.Millisecond, []string{"POST"})
+			if f := cl.Forward(x, &o); f != nil || x.Response.Header.Get("Grpc-Status") != "0" {
+				t.Errorf("%d: %v %v", late, f, x.Response.Header)
+			}
+			over(x)
+			synctest.Wait()
+		}
+	})
+}
+
 // A retry goes where neither of two attempts has failed.
 func TestARetryAfterTwoAttemptsGoesElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
