@@ -184,8 +184,8 @@ func (r *run) visit() (struct{}, error) {
 		if !replaced || !r.keyed {
 			r.seen.add(m) // a key stays with its endpoint, which did nothing wrong
 		}
-		if r.fault.Source != exchange.FromUpstream || r.hurried && r.fault.Code == "timeout" && !errors.Is(r.fault.Err, errTryTimeout) || r.fault.Code == "pool-full" {
-			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service, nor do our own limits
+		if r.fault.Source != exchange.FromUpstream || r.fault.Code == "timeout" && (r.second || r.hurried && !errors.Is(r.fault.Err, errTryTimeout)) || r.fault.Code == "pool-full" {
+			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service, nor do our own limits, nor time that began late
 		}
 		if replaced {
 			return struct{}{}, errNotItsFault

@@ -260,7 +260,7 @@ func (h *hedge) begin() *run {
 		h.avoid.add(h.first)
 	}
 	r := newRun()
-	r.c, r.o, r.seen, r.replay, r.hurried = h.c, h.o, h.avoid, true, h.hurried
+	r.c, r.o, r.seen, r.replay, r.hurried, r.second = h.c, h.o, h.avoid, true, h.hurried, true
 	if !r.elsewhere() || h.c.limit != nil && !h.c.limit.take() {
 		h.c.hedges.refused.Add(1)
 		r.end()

@@ -34,6 +34,7 @@ type run struct {
 	placed  bool      // it has a place in the service's limit
 	hedge   *hedge    // there may be a second attempt beside the one in progress
 	hedged  bool      // there was one
+	second  bool      // it is the second of two attempts
 	now     time.Time // when the deadline was set; zero once that is past
 
 	try  func() (struct{}, error) // attempt
