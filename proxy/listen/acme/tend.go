@@ -215,11 +215,11 @@ func (m *Manager) failed(d *domain, err error) {
 		longest = min(longest, m.cfg.times.refused) // no CA was troubled
 	}
 	pause := jitter(min(first<<min(d.failures, 20), longest))
+	m.log.Error("acme: no certificate obtained", "domain", d.name, "error", err, "attempt", d.failures+1, "next_in", pause.Round(time.Second))
 	m.mu.Lock()
 	d.failures++
 	d.err, d.next = err, time.Now().Add(pause)
 	m.mu.Unlock()
-	m.log.Error("acme: no certificate obtained", "domain", d.name, "error", err, "attempt", d.failures, "next_in", pause.Round(time.Second))
 }
 
 // jitter is d, give or take a fifth.
