@@ -184,10 +184,7 @@ func (r *run) visit() (struct{}, error) {
 		if !replaced || !r.keyed {
 			r.seen.add(m) // a key stays with its endpoint, which did nothing wrong
 		}
-		if r.fault.Source != exchange.FromUpstream || r.fault.Code == "timeout" && (r.second || r.hurried && !errors.Is(r.fault.Err, errTryTimeout)) || r.fault.Code == "pool-full" {
-			return struct{}{}, errNotItsFault // a caller in a hurry says nothing about the service, nor do our own limits, nor time that began late
-		}
-		if replaced {
+		if replaced || r.blameless() {
 			return struct{}{}, errNotItsFault
 		}
 		if r.fault.Code == "timeout" {
@@ -207,6 +204,17 @@ func (r *run) visit() (struct{}, error) {
 		c.limit.observe(x.Answered, x.Answered.Sub(x.Sent), false)
 	}
 	return struct{}{}, nil
+}
+
+// blameless reports a fault that says nothing about the service.
+func (r *run) blameless() bool {
+	switch f := r.fault; {
+	case f.Source != exchange.FromUpstream, f.Code == "pool-full": // our own limit
+		return true
+	case f.Code == "timeout": // in time that the caller cut short, or that began late
+		return r.second || r.hurried && !errors.Is(f.Err, errTryTimeout)
+	}
+	return false
 }
 
 func (r *run) send(m *member) error {

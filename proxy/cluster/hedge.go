@@ -64,26 +64,21 @@ var errHedged = errors.New("cluster: the other attempt was answered")
 // hedge is an attempt of which there may be a second. The first runs where the
 // exchange does, with a life of its own; the second in a goroutine, on a copy.
 type hedge struct {
-	c        *Cluster
-	o        *Options
-	outer    *exchange.Life // the exchange's
-	inner    *exchange.Life // the first attempt's
-	deadline time.Time
-	hurried  bool
-	body     *exchange.Bytes // its own view of the request's; nil without
-	length   int64
-	avoid    tried // by earlier attempts, and then by the second
-	adopted  bool  // the second's answer is the exchange's
+	c       *Cluster
+	o       *Options
+	x       *exchange.Exchange
+	outer   *exchange.Life  // the exchange's
+	inner   *exchange.Life  // the first attempt's, which ends with it
+	body    *exchange.Bytes // the second's own view of the request's; nil without
+	done    chan struct{}   // closed when the second has come to an end
+	adopted bool            // its answer is the exchange's
 
-	other atomic.Pointer[exchange.Life] // the second attempt's, once it has begun
-	done  chan struct{}                 // closed when that has come to an end
-
-	mu    sync.Mutex // also held while the request is being changed
-	x     *exchange.Exchange
-	first *member // whom the first attempt asks
-	over  bool    // no second any more, or it has lost
-	begun bool    // there is or was a second
-	won   *run    // the second, if it was first to get a good answer
+	mu    sync.Mutex     // also held while the request is being changed
+	avoid tried          // by earlier attempts, and then by the second
+	first *member        // whom the first attempt asks
+	over  bool           // no second any more, or it has lost
+	other *exchange.Life // the second's, once it has begun
+	won   *run           // the second, if it was first to get a good answer
 }
 
 // hedging reports whether a second attempt of the exchange is allowed.
@@ -101,13 +96,11 @@ func (r *run) twofold() *exchange.Fault {
 		r.timed(fault)
 		return fault
 	}
-	h := &hedge{c: r.c, o: o, x: x, outer: x.Life(), inner: &exchange.Life{}, done: make(chan struct{}),
-		deadline: x.Deadline, hurried: r.hurried, avoid: r.seen, length: x.Request.Length}
+	h := &hedge{c: r.c, o: o, x: x, outer: x.Life(), inner: x.Life().Branch(), done: make(chan struct{}), avoid: r.seen}
 	if b, ok := x.Request.Body.(*exchange.Bytes); ok {
 		own := *b
 		h.body = &own
 	}
-	h.outer.Watch(h)
 	x.Live(h.inner)
 	r.hedge = h
 	defer r.alone(h) // also after a panic
@@ -124,16 +117,13 @@ func (r *run) alone(h *hedge) {
 	r.x.Live(h.outer)
 	r.hedge = nil
 	h.mu.Lock()
-	w := h.won
-	h.over, h.x = true, nil
+	w, other := h.won, h.other
+	h.over = true
 	h.mu.Unlock()
-	if h.adopted {
+	if h.adopted || other == nil {
 		return
 	}
-	if l := h.other.Load(); l != nil {
-		l.Cancel(errHedged)
-	}
-	if w != nil {
+	if other.Cancel(errHedged); w != nil {
 		go w.giveUp() // that may take waiting, which an event loop must not
 	}
 }
@@ -149,8 +139,9 @@ func (r *run) giveUp() {
 func (r *run) decide(h *hedge, fault *exchange.Fault) *exchange.Fault {
 	x := r.x
 	h.mu.Lock()
-	h.over = h.won == nil && (r.good(fault) || !h.begun)
-	over, begun := h.over, h.begun
+	begun := h.other != nil
+	h.over = h.won == nil && (r.good(fault) || !begun)
+	over := h.over
 	h.mu.Unlock()
 	if r.hedged = begun; begun {
 		x.Attempts++
@@ -198,16 +189,6 @@ func (r *run) good(fault *exchange.Fault) bool {
 func (r *run) timed(fault *exchange.Fault) {
 	if fault == nil && r.x.Response.Status < 500 {
 		r.o.Hedge.observe(r.x.Answered.Sub(r.x.Sent))
-	}
-}
-
-// Wake implements exchange.Waker: the exchange has ended, and with it all
-// attempts.
-func (h *hedge) Wake() {
-	cause := h.outer.Ended()
-	h.inner.Cancel(cause)
-	if l := h.other.Load(); l != nil {
-		l.Cancel(cause)
 	}
 }
 
@@ -260,7 +241,7 @@ func (h *hedge) begin() *run {
 		h.avoid.add(h.first)
 	}
 	r := newRun()
-	r.c, r.o, r.seen, r.replay, r.hurried, r.second = h.c, h.o, h.avoid, true, h.hurried, true
+	r.c, r.o, r.seen, r.replay, r.second = h.c, h.o, h.avoid, true, true
 	if !r.elsewhere() || h.c.limit != nil && !h.c.limit.take() {
 		h.c.hedges.refused.Add(1)
 		r.end()
@@ -269,8 +250,7 @@ func (h *hedge) begin() *run {
 	r.placed = h.c.limit != nil
 	x := h.x
 	y := x.Detached()
-	y.Service, y.Deadline, y.Spare, y.BeforeWrite = x.Service, h.deadline, 0, x.BeforeWrite
-	y.Request.Length = h.length
+	y.Service, y.Deadline, y.BeforeWrite, y.Request.Length = x.Service, x.Deadline, x.BeforeWrite, x.Request.Length // and nothing to spare
 	if h.body != nil {
 		y.Request.Body = h.body
 	}
@@ -283,28 +263,22 @@ func (h *hedge) begin() *run {
 		y.RunDone()
 		return nil
 	}
-	h.begun = true
-	h.other.Store(y.Life())
-	if cause := h.outer.Ended(); cause != nil {
-		y.Cancel(cause)
-	}
+	h.other = h.outer.Branch()
+	y.Live(h.other)
 	return r
 }
 
 // affords takes one retry from the transaction's budget and from the service's. One
 // that is not made costs neither.
 func (r *run) affords() bool {
-	t := r.x.Txn
-	limited := t != nil && t.Retries >= 0 && t.Spent != nil
-	if limited && int(t.Spent.Add(1)) > t.Retries {
-		t.Spent.Add(-1)
+	if !r.ofPurse() {
 		return false
 	}
 	if r.c.budget.withdraw(time.Now()) {
 		return true
 	}
-	if limited {
-		t.Spent.Add(-1)
+	if p := r.purse(); p != nil {
+		p.Add(-1)
 	}
 	return false
 }
@@ -354,7 +328,7 @@ func (r *run) adopt(w *run, cut bool) {
 	}
 	to, from := &x.Response, &y.Response
 	to.Status, to.Proto, to.Length = from.Status, from.Proto, from.Length
-	copyFields(&to.Header, &from.Header)
+	to.Header.Replace(&from.Header) // the second's memory is not used again: its strings last
 	if from.Body != nil {
 		to.Body = &overtaking{ReadCloser: from.Body, x: x, from: from}
 	}
@@ -364,14 +338,6 @@ func (r *run) adopt(w *run, cut bool) {
 			return nil
 		})
 	})
-}
-
-// copyFields adds all of from. The second attempt's memory is not used again, so
-// its strings last.
-func copyFields(to, from *exchange.Fields) {
-	for name, value := range from.All() {
-		to.Add(name, value)
-	}
 }
 
 // overtaking is the body of a second attempt's answer. It is read as goroutines
@@ -394,8 +360,7 @@ func (b *overtaking) Read(p []byte) (n int, err error) {
 		})
 	}
 	if err == io.EOF {
-		copyFields(&b.x.Response.Trailer, &b.from.Trailer)
-		b.from.Trailer.Reset()
+		b.x.Response.Trailer.Replace(&b.from.Trailer)
 	}
 	return n, err
 }

@@ -568,5 +568,3 @@ func TestAHedgeAfterAQuantile(t *testing.T) {
 		}
 	})
 }
-
-var _ exchange.Waker = (*hedge)(nil)

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"time"
-
-	"lintel.dev/lintel/proxy/exchange"
 )
 
 // Outlier says when an endpoint is left out for what traffic meets there.
@@ -41,10 +39,6 @@ func (c *Cluster) learn(r *run, m *member, err error) {
 	switch {
 	case errors.Is(err, errNotItsFault):
 		return
-	case r.fault != nil:
-		if r.fault.Source != exchange.FromUpstream || r.fault.Code == "pool-full" {
-			return
-		}
 	case err == nil && r.x.Response.Status >= http.StatusInternalServerError:
 		failed, own = true, true
 	}

@@ -11,26 +11,17 @@ import (
 // Options.PerTry.
 var errTryTimeout = errors.New("cluster: the attempt took too long")
 
-// try is an attempt with a life of its own, which ends with the exchange's.
-type try struct {
-	exchange.Life
-	of *exchange.Life
-}
-
-// Wake implements exchange.Waker: the exchange has ended.
-func (t *try) Wake() { t.Cancel(t.of.Ended()) }
-
 // next makes attempt n, counted from 0.
 func (r *run) next(n int) *exchange.Fault {
 	if r.o.PerTry <= 0 || r.left(n) == 0 || !r.replayable() || !r.twice() {
 		return r.either()
 	}
 	x := r.x
-	t := &try{of: x.Life()}
-	t.of.Watch(t)
-	x.Live(&t.Life)
-	defer x.Live(t.of) // also after a panic
-	timer := time.AfterFunc(r.o.PerTry, func() { t.Cancel(errTryTimeout) })
+	whole := x.Life()
+	try := whole.Branch()
+	x.Live(try)
+	defer x.Live(whole) // also after a panic
+	timer := time.AfterFunc(r.o.PerTry, func() { try.Cancel(errTryTimeout) })
 	defer timer.Stop()
 	fault := r.either()
 	if !timer.Stop() && fault == nil {

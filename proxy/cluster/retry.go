@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
@@ -143,11 +144,26 @@ func (r *run) left(made int) int {
 // service, and going elsewhere then is what hides that an endpoint has died, a
 // third of all requests perhaps: that costs nothing of the service's budget.
 func (r *run) spend(f *exchange.Fault) bool {
-	if t := r.x.Txn; t != nil && t.Retries >= 0 && t.Spent != nil && int(t.Spent.Add(1)) > t.Retries {
-		t.Spent.Add(-1)
+	return r.ofPurse() && (r.app == appUnreached || NobodyThere(f) || r.c.budget.withdraw(time.Now()))
+}
+
+// purse counts the retries of a transaction that has a bound for them; nil when
+// this one has none.
+func (r *run) purse() *atomic.Int32 {
+	if t := r.x.Txn; t != nil && t.Retries >= 0 {
+		return t.Spent
+	}
+	return nil
+}
+
+// ofPurse takes one retry from the transaction's budget.
+func (r *run) ofPurse() bool {
+	p := r.purse()
+	if p != nil && int(p.Add(1)) > r.x.Txn.Retries {
+		p.Add(-1)
 		return false
 	}
-	return r.app == appUnreached || NobodyThere(f) || r.c.budget.withdraw(time.Now())
+	return true
 }
 
 // ofApp is a known value; what an exchange holds dies with it.

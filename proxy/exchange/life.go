@@ -54,9 +54,9 @@ func (x *Exchange) Context() context.Context { return x.Life().Context() }
 // Cancel ends the exchange's context: reading an answer's body fails from now.
 func (x *Exchange) Cancel(cause error) { x.Life().Cancel(cause) }
 
-// Live has what is begun from now on last as long as l, for who makes one of several
-// attempts at x that is to end before x does. x ends none of it by itself. The life
-// that x had is to be put back.
+// Live has what is begun from now on last as long as l, a Branch of x's own life, for
+// who makes one of several attempts at x that is to end before x does. The life that x
+// had is to be put back.
 func (x *Exchange) Live(l *Life) { x.life = l }
 
 // Ended is why the exchange's context has ended, nil while it has not.
@@ -97,6 +97,21 @@ func (l *Life) Context() context.Context {
 	}
 	return l.ctx
 }
+
+// Branch is a life that ends when l does, or before.
+func (l *Life) Branch() *Life {
+	b := &branch{of: l}
+	l.Watch(b)
+	return &b.Life
+}
+
+type branch struct {
+	Life
+	of *Life
+}
+
+// Wake implements Waker.
+func (b *branch) Wake() { b.Cancel(b.of.Ended()) }
 
 // Cancel ends it; only the first call counts.
 func (l *Life) Cancel(cause error) {
