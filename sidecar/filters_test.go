@@ -101,8 +101,8 @@ func TestCriticalIsBelievedOfThoseWhoMayAssert(t *testing.T) {
 		{webID, "critical", only, exchange.Critical},
 		{"spiffe://partner.example/svc/shop", "critical", only, exchange.Critical},
 	} {
-		r := &receive{id: consulIdentity(t), asserters: c.asserters}
-		if got := r.priority(c.peer, compose.Priority(c.says)); got != c.want {
+		caller := &txntoken.HopExpect{Self: svcID("orders"), Peer: c.peer, Asserters: c.asserters}
+		if got := believed(compose.Priority(c.says), caller); got != c.want {
 			t.Errorf("%s says %s: %d, want %d", c.peer, c.says, got, c.want)
 		}
 	}

@@ -96,8 +96,9 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 	// cheap. One that was not is verified last, which is not.
 	txn, spent := counted()
 	known := token == "" || r.verifier.Recall(token, txn)
-	vouched, err := key.Verify(hop, txntoken.HopExpect{Self: self, Peer: x.Peer.ID, TxnToken: token, TxnHash: txn.Hash, Asserters: r.asserters,
-		MaxChain: r.maxChain, Leeway: r.leeway})
+	want := txntoken.HopExpect{Self: self, Peer: x.Peer.ID, TxnToken: token, TxnHash: txn.Hash, Asserters: r.asserters,
+		MaxChain: r.maxChain, Leeway: r.leeway}
+	vouched, err := key.Verify(hop, want)
 	if errors.Is(err, txntoken.ErrChain) {
 		return refuse(http.StatusLoopDetected, "chain-too-long", "The transaction has come through too many services", err)
 	}
@@ -111,20 +112,17 @@ func (r *receive) verify(x *exchange.Exchange, token, hop string) filter.Verdict
 	}
 	txn.Chain, txn.Deadline, txn.Retries = vouched.Chain, vouched.Deadline, vouched.Retries
 	txn.Spent = spent
-	txn.Priority = r.priority(x.Peer.ID, vouched.Priority)
+	txn.Priority = believed(vouched.Priority, &want)
 	x.Priority = txn.Priority
 	r.accept(x, txn)
 	return filter.Next
 }
 
-// priority believes that a call must never be shed only whom it believes what
-// came before it: another trust domain could send any number of such calls.
-func (r *receive) priority(peer string, says exchange.Priority) exchange.Priority {
-	may := r.asserters.Match(peer)
-	if r.asserters.Empty() {
-		may = r.id.Home(peer)
-	}
-	if says == exchange.Critical && !may {
+// believed is the priority of a call. That it must never be shed is believed only
+// of whom is believed what came before it: another trust domain could send any
+// number of such calls.
+func believed(says exchange.Priority, caller *txntoken.HopExpect) exchange.Priority {
+	if says == exchange.Critical && !caller.MayAssert() {
 		return exchange.Default
 	}
 	return says

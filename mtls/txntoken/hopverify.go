@@ -182,7 +182,7 @@ func (c *hopWire) fullChain(m *hopMAC, want *HopExpect) ([]string, error) {
 	if c.links == 0 {
 		return append(chain, want.Peer), nil
 	}
-	if !mayAssert(want) {
+	if !want.MayAssert() {
 		return nil, fmt.Errorf("the peer may not say whom the transaction came through: %w", ErrForbidden)
 	}
 	// One copy for all of them: from the first quote to the last.
@@ -201,7 +201,8 @@ func (c *hopWire) fullChain(m *hopMAC, want *HopExpect) ([]string, error) {
 	return append(chain, want.Peer), nil
 }
 
-func mayAssert(want *HopExpect) bool {
+// MayAssert reports whether the peer is one of the asserters.
+func (want *HopExpect) MayAssert() bool {
 	if !want.Asserters.Empty() {
 		return want.Asserters.Match(want.Peer)
 	}
