@@ -1,6 +1,9 @@
 package compose
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // newest holds what tables use by name, and shows of each name the one that was asked
 // for last. The others stay known: a reload that fails gives its own up again, and one
@@ -16,13 +19,13 @@ func (n *newest[T]) used(name string, v T) {
 	if n.all == nil {
 		n.all = map[string][]T{}
 	}
-	n.all[name] = append(without(n.all[name], v), v)
+	n.all[name] = append(n.without(name, v), v)
 }
 
 func (n *newest[T]) forget(name string, v T) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if rest := without(n.all[name], v); len(rest) > 0 {
+	if rest := n.without(name, v); len(rest) > 0 {
 		n.all[name] = rest
 	} else {
 		delete(n.all, name)
@@ -40,12 +43,6 @@ func (n *newest[T]) shown() []T {
 	return out
 }
 
-func without[T comparable](list []T, v T) []T {
-	var out []T
-	for _, o := range list {
-		if o != v {
-			out = append(out, o)
-		}
-	}
-	return out
+func (n *newest[T]) without(name string, v T) []T {
+	return slices.DeleteFunc(n.all[name], func(o T) bool { return o == v })
 }
