@@ -66,9 +66,10 @@ func (n *narrow) set(name string, version int) {
 	n.changed = make(chan struct{})
 }
 
-func TestMoreServicesThanSeatsTakeTurns(t *testing.T) {
-	const watches, services = 3, 9
-	agent := &narrow{limit: 2 * watches, version: map[string]int{}, changed: make(chan struct{})} // it hears late of those that left
+// watching is a client of an agent. Watches run in running, and end with ctx before
+// the client and the agent do.
+func watching(t *testing.T, watches int, agent http.Handler) (*Consul, context.Context, *sync.WaitGroup) {
+	t.Helper()
 	server := httptest.NewServer(agent)
 	t.Cleanup(server.Close)
 	c, err := NewConsul(ConsulConfig{Address: server.URL, Watches: watches, Log: quiet()})
@@ -77,8 +78,15 @@ func TestMoreServicesThanSeatsTakeTurns(t *testing.T) {
 	}
 	t.Cleanup(c.Close)
 	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
+	running := &sync.WaitGroup{}
 	t.Cleanup(func() { cancel(); running.Wait() })
+	return c, ctx, running
+}
+
+func TestMoreServicesThanSeatsTakeTurns(t *testing.T) {
+	const watches, services = 3, 9
+	agent := &narrow{limit: 2 * watches, version: map[string]int{}, changed: make(chan struct{})} // it hears late of those that left
+	c, ctx, running := watching(t, watches, agent)
 	all := make([]seen, services)
 	name := func(i int) string { return fmt.Sprintf("svc-%d", i) }
 	begin := func(i int) {
@@ -126,7 +134,7 @@ func TestTrustAndConfigurationDoNotTakeTurns(t *testing.T) {
 		_, _ = fmt.Fprint(w, body)
 		return true
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	c, ctx, running := watching(t, 1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/v1/kv/"):
 			if first(w, r, `[{"Key":"edge/a","Value":"eA==","ModifyIndex":7}]`) {
@@ -140,15 +148,6 @@ func TestTrustAndConfigurationDoNotTakeTurns(t *testing.T) {
 			agent.ServeHTTP(w, r)
 		}
 	}))
-	t.Cleanup(server.Close)
-	c, err := NewConsul(ConsulConfig{Address: server.URL, Watches: 1, Log: quiet()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	t.Cleanup(func() { cancel(); running.Wait() })
 	for i := range 50 { // each turn lasts a second
 		name := fmt.Sprintf("svc-%d", i)
 		agent.set(name, 1000)
@@ -169,15 +168,7 @@ func TestTrustAndConfigurationDoNotTakeTurns(t *testing.T) {
 }
 
 func TestWhoTakesTurns(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	t.Cleanup(server.Close)
-	c, err := NewConsul(ConsulConfig{Address: server.URL, Watches: 5, Log: quiet()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	t.Cleanup(func() { cancel(); running.Wait(); c.Close() })
+	c, ctx, running := watching(t, 5, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	running.Go(func() { _ = c.Watch(ctx, Query{Service: "a"}, func(Update) {}) })
 	running.Go(func() { _ = c.WatchKV(ctx, "edge/", func(KV) {}, func(error) {}) })
 	running.Go(func() { _ = c.WatchRoots(ctx, func(string, []string) {}) })

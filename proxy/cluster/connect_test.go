@@ -30,25 +30,10 @@ func (d *dials) Dial(ctx context.Context, address string) (exchange.Wire, exchan
 
 func newDials(t *testing.T, cfg Config, dial func(ctx context.Context, address string, n int) error, addresses ...string) (*Cluster, *dials) {
 	d := &dials{dial: dial}
-	cfg.Service, cfg.Transport, cfg.Protocol = "db", d, "tcp"
-	c := New(cfg)
-	var eps []Endpoint
-	for _, a := range addresses {
-		eps = append(eps, Endpoint{Address: a})
-	}
-	c.Replace(eps)
-	t.Cleanup(func() {
-		s := c.Status()
-		if s.InFlight != 0 {
-			t.Errorf("%d in flight", s.InFlight)
-		}
-		for _, e := range s.Endpoints {
-			if e.Busy != 0 {
-				t.Errorf("%s: %d busy", e.Address, e.Busy)
-			}
-		}
-		_ = c.Close()
-	})
+	cfg.Protocol = "tcp"
+	var c *Cluster
+	t.Cleanup(func() { _ = c.Close() }) // after what newTest looks at
+	c = newTest(t, d, cfg, addresses...)
 	return c, d
 }
 

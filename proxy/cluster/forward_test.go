@@ -15,7 +15,7 @@ import (
 	"lintel.dev/lintel/proxy/exchange"
 )
 
-func newTest(t *testing.T, tr *clustertest.Transport, cfg Config, addresses ...string) *Cluster {
+func newTest(t *testing.T, tr exchange.Transport, cfg Config, addresses ...string) *Cluster {
 	cfg.Service, cfg.Transport = "orders", tr
 	c := New(cfg)
 	var eps []Endpoint

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/exchange/enginetest"
 )
 
 // Closing a listening socket waits for an accept in progress, and what is
@@ -172,25 +173,6 @@ func TestTLSPipelinedBehindAnUpload(t *testing.T) {
 	})
 }
 
-type panicking struct {
-	io.Reader
-	onClose bool
-}
-
-func (p panicking) Read(b []byte) (int, error) {
-	if !p.onClose {
-		panic("a filter's body")
-	}
-	return p.Reader.Read(b)
-}
-
-func (p panicking) Close() error {
-	if p.onClose {
-		panic("a filter's body, when it is closed")
-	}
-	return nil
-}
-
 // A filter's body that panics costs its exchange and nothing else, wherever it
 // is called from; the exchange is finished all the same.
 func TestBodiesThatPanic(t *testing.T) {
@@ -202,10 +184,10 @@ func TestBodiesThatPanic(t *testing.T) {
 		s, addr := running(t, opt, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
 			switch x.Request.Path {
 			case "/close":
-				x.Response.Status, x.Response.Length, x.Response.Body = 200, -1, panicking{strings.NewReader("fine"), true}
+				x.Response.Status, x.Response.Length, x.Response.Body = 200, -1, enginetest.Panicking{Reader: strings.NewReader("fine"), OnClose: true}
 				return
 			case "/read":
-				x.Request.Body = panicking{x.Request.Body, false}
+				x.Request.Body = enginetest.Panicking{Reader: x.Request.Body}
 			}
 			forward.Serve(x)
 		}, finish: func(*exchange.Exchange) { finished <- struct{}{} }})
@@ -229,7 +211,7 @@ func TestBodiesThatPanic(t *testing.T) {
 }
 
 // readyToPanic says that reading it does not wait, so it is read right away.
-type readyToPanic struct{ panicking }
+type readyToPanic struct{ enginetest.Panicking }
 
 func (readyToPanic) Ready() bool { return true }
 
@@ -241,7 +223,7 @@ func TestABodyThatPanicsKeepsNoConnection(t *testing.T) {
 		forward := forwarding(tr, address, nil)
 		_, addr := running(t, opt, exchange.ServerConfig{}, handler{serve: func(x *exchange.Exchange) {
 			if x.Request.Path == "/read" {
-				x.Request.Body = readyToPanic{panicking{x.Request.Body, false}}
+				x.Request.Body = readyToPanic{enginetest.Panicking{Reader: x.Request.Body}}
 			}
 			forward.Serve(x)
 		}})

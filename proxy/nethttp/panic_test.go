@@ -10,26 +10,8 @@ import (
 	"time"
 
 	"lintel.dev/lintel/proxy/exchange"
+	"lintel.dev/lintel/proxy/exchange/enginetest"
 )
-
-type panicking struct {
-	io.Reader
-	onClose bool
-}
-
-func (p panicking) Read(b []byte) (int, error) {
-	if !p.onClose {
-		panic("a filter's body")
-	}
-	return p.Reader.Read(b)
-}
-
-func (p panicking) Close() error {
-	if p.onClose {
-		panic("a filter's body, when it is closed")
-	}
-	return nil
-}
 
 // A request body that panics costs its exchange, and not the process.
 func TestARequestBodyThatPanics(t *testing.T) {
@@ -40,7 +22,7 @@ func TestARequestBodyThatPanics(t *testing.T) {
 		}
 	})
 	x := get(t.Context())
-	x.Request.Method, x.Request.Length, x.Request.Body = "POST", 5, panicking{strings.NewReader("hello"), false}
+	x.Request.Method, x.Request.Length, x.Request.Body = "POST", 5, enginetest.Panicking{Reader: strings.NewReader("hello")}
 	u, err := tr.Reserve(x, address, exchange.HTTP1)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +39,7 @@ func TestAnAnswerThatPanicsWhenClosed(t *testing.T) {
 	finished := make(chan struct{}, 1)
 	_, addr := serve(t, exchange.ServerConfig{}, &finisher{
 		serve: func(x *exchange.Exchange) {
-			x.Response.Status, x.Response.Length, x.Response.Body = 200, -1, panicking{strings.NewReader("fine"), true}
+			x.Response.Status, x.Response.Length, x.Response.Body = 200, -1, enginetest.Panicking{Reader: strings.NewReader("fine"), OnClose: true}
 		},
 		finish: func(*exchange.Exchange) { finished <- struct{}{} },
 	})
