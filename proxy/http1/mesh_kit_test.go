@@ -109,6 +109,7 @@ type carriedServer struct {
 
 	mu    sync.Mutex
 	group *loop.Group // nil: not serving
+	down  bool
 
 	passing atomic.Int64 // connections
 }
@@ -116,6 +117,9 @@ type carriedServer struct {
 // Shutdown implements exchange.Server. What the server has said last must be
 // passed on before the group may end.
 func (s *carriedServer) Shutdown(ctx context.Context) (int, error) {
+	s.mu.Lock()
+	s.down = true
+	s.mu.Unlock()
 	cut, err := s.Server.Shutdown(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,19 +133,19 @@ func (s *carriedServer) Shutdown(ctx context.Context) (int, error) {
 }
 
 func (s *carriedServer) Serve(l net.Listener) error {
+	g, err := s.begin()
+	if g == nil {
+		if err == nil { // shut down before it came to serve
+			err = s.Server.Serve(l)
+		}
+		return err
+	}
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Server.Serve(inner) }()
-	g, err := loop.New(loop.Config{Loops: 1})
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.group = g
-	s.mu.Unlock()
 	var m *mux.Session
 	outer := make(chan error, 1)
 	go func() {
@@ -165,6 +169,18 @@ func (s *carriedServer) Serve(l net.Listener) error {
 	_ = l.Close()
 	<-outer
 	return err
+}
+
+// begin makes the group that Shutdown closes; none once that was called.
+func (s *carriedServer) begin() (*loop.Group, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return nil, nil
+	}
+	var err error
+	s.group, err = loop.New(loop.Config{Loops: 1})
+	return s.group, err
 }
 
 // packed dials a session; nil: there is none.
