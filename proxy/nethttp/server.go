@@ -194,7 +194,9 @@ func (s *Server) Conns() (open, refused int64) { return s.conns.Load(), s.refuse
 // which the client speaks HTTP/2, by ALPN (a *tls.Conn after its handshake) or
 // prior knowledge.
 func (s *Server) Take(c net.Conn) {
-	if err := s.http.Serve(&single{c: c}); errors.Is(err, http.ErrServerClosed) {
+	l := &single{c: c}
+	_ = s.http.Serve(l)
+	if l.c != nil { // shut down before; Serve says the same of one that was while it accepted this
 		_ = c.Close()
 	}
 }
