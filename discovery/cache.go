@@ -39,8 +39,9 @@ type sealed struct {
 	Record json.RawMessage `json:"record"`
 }
 
-// cache keeps records as files. A goroutine of its own writes them, so that a
-// slow disk delays nobody, and no failure of the disk is more than a warning.
+// cache keeps records as files, and when they were last confirmed in a file of
+// its own. A goroutine writes them, so that a slow disk delays nobody, and no
+// failure of the disk is more than a warning.
 type cache struct {
 	dir  string
 	log  *slog.Logger
@@ -48,13 +49,15 @@ type cache struct {
 	quit chan struct{}
 	done chan struct{}
 
-	mu      sync.Mutex
-	pending map[string]record
+	mu        sync.Mutex
+	pending   map[string]record // to be written
+	confirmed confirmations
 }
 
 func openCache(dir string, log *slog.Logger) *cache {
 	c := &cache{dir: filepath.Join(dir, "discovery"), log: log, wake: make(chan struct{}, 1),
 		quit: make(chan struct{}), done: make(chan struct{}), pending: map[string]record{}}
+	c.confirmed = openConfirmations(filepath.Join(c.dir, "confirmed"), log)
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		log.Warn("discovery: cannot use the cache folder; endpoints are not kept across restarts", "dir", c.dir, "error", err)
 	}
@@ -72,14 +75,32 @@ func (c *cache) save(r record) {
 	}
 }
 
+// confirm says that what was last saved of a key still held at a time.
+func (c *cache) confirm(key string, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r, waiting := c.pending[key]; waiting {
+		r.At = at
+		c.pending[key] = r
+		return
+	}
+	c.confirmed.note(c.name(key), at)
+}
+
 func (c *cache) write() {
 	defer close(c.done)
+	confirming := time.NewTicker(confirmEvery)
+	defer confirming.Stop()
 	for {
 		select {
 		case <-c.wake:
 			c.flush()
+		case <-confirming.C:
+			c.flush() // also what could not be written before
+			c.flushConfirmed()
 		case <-c.quit:
 			c.flush()
+			c.flushConfirmed()
 			return
 		}
 	}
@@ -91,9 +112,29 @@ func (c *cache) flush() {
 	c.pending = map[string]record{}
 	c.mu.Unlock()
 	for _, r := range pending {
-		if err := c.put(r); err != nil {
+		sum, err := c.put(r)
+		c.mu.Lock()
+		if _, newer := c.pending[r.Key]; err == nil {
+			c.confirmed.wrote(c.name(r.Key), sum, r.At)
+		} else if !newer {
+			c.pending[r.Key] = r
+		}
+		c.mu.Unlock()
+		if err != nil {
 			c.log.Warn("discovery: could not keep the last known endpoints on disk; they are in memory only", "service", r.Query.String(), "error", err)
 		}
+	}
+}
+
+func (c *cache) flushConfirmed() {
+	c.mu.Lock()
+	text := c.confirmed.news()
+	c.mu.Unlock()
+	if text == nil {
+		return
+	}
+	if err := replaceFile(c.confirmed.path, text); err != nil {
+		c.log.Warn("discovery: could not keep on disk when endpoints were last confirmed; they will look older than they are", "error", err)
 	}
 }
 
@@ -106,23 +147,47 @@ func (c *cache) close() {
 	}
 }
 
-func (c *cache) path(key string) string {
+// name is the file's, without its extension.
+func (c *cache) name(key string) string {
 	sum := sha256.Sum256([]byte(key))
-	return filepath.Join(c.dir, hex.EncodeToString(sum[:16])+".json")
+	return hex.EncodeToString(sum[:16])
 }
 
+func (c *cache) path(key string) string { return filepath.Join(c.dir, c.name(key)+".json") }
+
 // put replaces the file of a record.
-func (c *cache) put(r record) error {
+func (c *cache) put(r record) (sum string, err error) {
 	text, err := json.Marshal(r)
 	if err != nil {
-		return err
+		return "", err
 	}
-	sum := sha256.Sum256(text)
-	text, err = json.Marshal(sealed{Sum: hex.EncodeToString(sum[:]), Record: text})
+	text, sum, err = seal(text)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return replaceFile(c.path(r.Key), text)
+	return sum, replaceFile(c.path(r.Key), text)
+}
+
+func seal(text []byte) (_ []byte, sum string, err error) {
+	h := sha256.Sum256(text)
+	sum = hex.EncodeToString(h[:])
+	text, err = json.Marshal(sealed{Sum: sum, Record: text})
+	return text, sum, err
+}
+
+// unseal returns what a whole file holds.
+func unseal(text []byte) (sealed, error) {
+	if len(text) > cacheFileLimit {
+		return sealed{}, fmt.Errorf("discovery: more than %d bytes", cacheFileLimit)
+	}
+	var s sealed
+	if err := json.Unmarshal(text, &s); err != nil {
+		return sealed{}, fmt.Errorf("discovery: not a sealed record: %w", err)
+	}
+	if sum := sha256.Sum256(s.Record); s.Sum != hex.EncodeToString(sum[:]) {
+		return sealed{}, errors.New("discovery: its checksum does not match")
+	}
+	return s, nil
 }
 
 // replaceFile writes a file that only we may read, in one step: a crash leaves the
@@ -159,35 +224,37 @@ func (c *cache) load(key string) (record, bool) {
 	if waiting {
 		return r, true
 	}
-	f, err := os.Open(c.path(key))
+	text, err := readFile(c.path(key))
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			c.log.Warn("discovery: cannot read the last known endpoints", "error", err)
 		}
 		return record{}, false
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, cacheFileLimit+1))
-	if err == nil {
-		r, err = openRecord(text, key)
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, err = openRecord(text, key, c.confirmed.of(c.name(key)))
 	if err != nil {
-		c.log.Warn("discovery: the file of last known endpoints is damaged; ignored", "file", f.Name(), "error", err)
+		c.log.Warn("discovery: the file of last known endpoints is damaged; ignored", "file", c.path(key), "error", err)
 		return record{}, false
 	}
 	return r, true
 }
 
-func openRecord(text []byte, key string) (record, error) {
-	if len(text) > cacheFileLimit {
-		return record{}, fmt.Errorf("discovery: more than %d bytes", cacheFileLimit)
+// readFile reads one byte more than unseal takes, at most.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
-	var s sealed
-	if err := json.Unmarshal(text, &s); err != nil {
-		return record{}, fmt.Errorf("discovery: not a sealed record: %w", err)
-	}
-	if sum := sha256.Sum256(s.Record); s.Sum != hex.EncodeToString(sum[:]) {
-		return record{}, errors.New("discovery: its checksum does not match")
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, cacheFileLimit+1))
+}
+
+func openRecord(text []byte, key string, last confirmation) (record, error) {
+	s, err := unseal(text)
+	if err != nil {
+		return record{}, err
 	}
 	var r record
 	dec := json.NewDecoder(bytes.NewReader(s.Record))
@@ -202,6 +269,9 @@ func openRecord(text []byte, key string) (record, error) {
 		if _, _, err := net.SplitHostPort(e.Address); err != nil {
 			return record{}, fmt.Errorf("discovery: address %q: %w", e.Address, err)
 		}
+	}
+	if last.Sum == s.Sum && last.At.After(r.At) {
+		r.At = last.At
 	}
 	if r.At.After(time.Now()) { // the clock was set back: its age is unknown, not negative
 		r.At = time.Now()

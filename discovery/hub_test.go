@@ -213,13 +213,13 @@ func TestColdStartWithoutSourceUsesDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	aged, err := openRecord(whole, "script|"+queryKey(Query{Service: "a"}))
+	aged, err := openRecord(whole, "script|"+queryKey(Query{Service: "a"}), confirmation{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	aged.At = aged.At.Add(-2 * time.Hour)
 	other := &cache{dir: t.TempDir(), log: quiet()}
-	if err := other.put(aged); err != nil {
+	if _, err := other.put(aged); err != nil {
 		t.Fatal(err)
 	}
 	old, err := os.ReadFile(other.path(aged.Key))
@@ -288,7 +288,7 @@ func FuzzOpenRecord(f *testing.F) {
 	f.Add([]byte(`{"sha256":"","record":{}}`))
 	f.Add([]byte(`{"sha256":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","record":{}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		r, err := openRecord(text, "k")
+		r, err := openRecord(text, "k", confirmation{})
 		if err == nil && (r.Key != "k" || r.At.After(time.Now())) {
 			t.Fatalf("accepted %+v", r)
 		}

@@ -10,10 +10,6 @@ import (
 	"time"
 )
 
-// saveEvery is how often an unchanged answer is written again, so that the age
-// found on disk is true to about this.
-const saveEvery = time.Minute
-
 // defaultSettling is how long after an outage of the source an answer that empties a
 // service is doubted. An agent that restarts holds every check critical until
 // it has run once, so for some seconds it says of healthy services that there
@@ -46,7 +42,7 @@ type watch struct {
 	fromDisk  bool
 	dropped   bool
 	lastErr   error
-	saved     time.Time
+	saved     bool // by this process
 	expiry    *time.Timer
 
 	recovered time.Time // when the source answered again after an outage
@@ -141,9 +137,13 @@ func (w *watch) take(u Update) (news bool) {
 	}
 	w.now, w.fromDisk, w.dropped, w.lastErr = u, false, false, nil
 	w.known = true
-	if w.hub.cache != nil && !u.At.IsZero() && (changed || time.Since(w.saved) > saveEvery) {
-		w.saved = time.Now()
-		w.hub.cache.save(record{Key: w.key, Query: w.query, At: u.At, Endpoints: u.Endpoints})
+	switch cache := w.hub.cache; {
+	case cache == nil || u.At.IsZero():
+	case changed || !w.saved:
+		w.saved = true
+		cache.save(record{Key: w.key, Query: w.query, At: u.At, Endpoints: u.Endpoints})
+	default:
+		cache.confirm(w.key, u.At)
 	}
 	return news
 }
