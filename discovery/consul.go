@@ -120,6 +120,7 @@ func NewConsul(cfg ConsulConfig) (*Consul, error) {
 		c.cfg.Pulse = defaultPulse
 	}
 	c.seats, c.ahead = newSeats(cfg.Watches, cfg.Log), newSeats(aheadWatches, slog.New(slog.DiscardHandler)) // max_watches would not help these
+	c.seats.follow = c.followChecks
 	c.pulse = &pulse{every: c.cfg.Pulse, beat: c.alive}
 	return c, nil
 }
@@ -226,10 +227,16 @@ type limitBodies struct{ next http.RoundTripper }
 
 func (l limitBodies) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := l.next.RoundTrip(r)
-	if err == nil {
-		resp.Body = &limitedBody{ReadCloser: resp.Body, left: answerLimit}
+	if err != nil {
+		return nil, err
 	}
-	return resp, err
+	resp.Body = &limitedBody{ReadCloser: resp.Body, left: answerLimit}
+	if before, ok := r.Context().Value(answeredKey{}).(*answered); ok {
+		if err := before.compare(resp); err != nil {
+			return nil, err
+		}
+	}
+	return resp, nil
 }
 
 // CloseIdleConnections is what http.Client looks for in its transport.

@@ -34,8 +34,10 @@ func (c *Consul) Watch(ctx context.Context, q Query, update func(Update)) error 
 		}
 	}
 	defer func() { mu.Lock(); ended = true; mu.Unlock() }()
-	p := &poll[[]*api.ServiceEntry]{
+	var p *poll[[]*api.ServiceEntry]
+	p = &poll[[]*api.ServiceEntry]{
 		consul: c,
+		before: new(answered),
 		about:  fmt.Sprintf("endpoints of %q", q.String()),
 		needs:  fmt.Sprintf("service:read on %q and node:read", q.Service),
 		ask: func(o *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
@@ -44,6 +46,9 @@ func (c *Consul) Watch(ctx context.Context, q Query, update func(Update)) error 
 		answer: func(entries []*api.ServiceEntry, meta *api.QueryMeta) error {
 			if err := c.trust(ctx, q, entries, meta); err != nil {
 				return err
+			}
+			if q.Datacenter == "" { // others' checks are not followed
+				c.seats.about(p.place, showIn(q, entries))
 			}
 			endpoints := tidy(c.endpoints(entries, q.Warning))
 			tell(func() bool { last, known = Update{Endpoints: endpoints, At: time.Now()}, true; return true })

@@ -25,10 +25,13 @@ type poll[T any] struct {
 	answer  func(T, *api.QueryMeta) error // an error says that it cannot be trusted
 	confirm func()                        // the agent lives while the query blocks: the last answer holds; may be nil
 	failed  func(error)                   // may be nil
+	before  *answered                     // nil: every answer is decoded; ask must make one call
+	place   *asker                        // among those who take turns
 }
 
 func (p *poll[T]) run(ctx context.Context) error {
-	defer p.seats().enter()()
+	p.place = p.seats().enter()
+	defer p.seats().leave(p.place)
 	pace := rate.NewLimiter(queryRate, queryBurst)
 	var index uint64
 	var failures int
@@ -50,6 +53,12 @@ func (p *poll[T]) run(ctx context.Context) error {
 		}
 		if errors.Is(err, errCrowded) {
 			continue // it was not answered, and did not fail
+		}
+		if errors.Is(err, errSame) {
+			if p.confirm != nil {
+				p.confirm()
+			}
+			continue
 		}
 		if err == nil {
 			err = p.answer(value, meta)
@@ -99,7 +108,7 @@ func nextIndex(last, got uint64) uint64 {
 func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, error) {
 	var none T
 	seats := p.seats()
-	rise, err := seats.sit(ctx)
+	rise, err := seats.sit(ctx, p.place)
 	if err != nil {
 		return none, nil, err
 	}
@@ -126,6 +135,12 @@ func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, er
 		})
 		defer leave()
 	}
+	if p.before != nil {
+		if index == 0 {
+			*p.before = answered{}
+		}
+		ctx = p.before.expect(ctx)
+	}
 	q := p.consul.options(ctx)
 	q.WaitIndex, q.WaitTime = index, wait
 	value, meta, err := p.ask(q)
@@ -134,6 +149,9 @@ func (p *poll[T]) once(ctx context.Context, index uint64) (T, *api.QueryMeta, er
 	}
 	if err == nil && meta == nil {
 		err = errors.New("an answer without an index")
+	}
+	if err == nil && p.before != nil && p.before.same {
+		err = errSame
 	}
 	return value, meta, err
 }

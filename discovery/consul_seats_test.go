@@ -177,7 +177,7 @@ func TestWhoTakesTurns(t *testing.T) {
 	asking := func(s *seats) int {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.queries
+		return len(s.queries)
 	}
 	eventually(t, 20*time.Second, "all ask", func() bool { return asking(c.seats)+asking(c.ahead) == 5 })
 	if asking(c.seats) != 1 {
@@ -190,7 +190,7 @@ func TestAsManyServicesAsSeatsBlockAsLongAsTheyLike(t *testing.T) {
 	stay := func(told *error) (time.Duration, func()) {
 		return s.stay(time.Minute, func(err error) { *told = err })
 	}
-	leave := s.enter()
+	one := s.enter()
 	s.enter()
 	var first error
 	if d, _ := stay(&first); d != time.Minute || first != nil {
@@ -204,7 +204,7 @@ func TestAsManyServicesAsSeatsBlockAsLongAsTheyLike(t *testing.T) {
 	if d, _ := stay(&second); d != turn || second != nil {
 		t.Errorf("expected %v, found %v, %v", turn, d, second)
 	}
-	leave()
+	s.leave(one)
 	if d, over := stay(&second); d != time.Minute {
 		t.Errorf("expected a minute again, found %v", d)
 	} else {

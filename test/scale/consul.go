@@ -25,6 +25,8 @@ type consul struct {
 	services map[string]*instances
 	names    []string
 
+	critical *checks
+
 	asked atomic.Int64 // questions about services
 	conns atomic.Int64 // open connections
 	other sync.Map     // paths that it does not serve
@@ -45,7 +47,8 @@ func startConsul(services, endpoints int, port string) (*consul, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &consul{addr: l.Addr().String(), port: port, stop: make(chan struct{}), services: map[string]*instances{}}
+	c := &consul{addr: l.Addr().String(), port: port, stop: make(chan struct{}), services: map[string]*instances{},
+		critical: &checks{of: map[string]uint64{}, index: 1, changed: make(chan struct{})}}
 	for i := range services {
 		s := &instances{name: serviceName(i), changed: make(chan struct{}), index: c.index.Add(1)}
 		for range endpoints {
@@ -58,6 +61,7 @@ func startConsul(services, endpoints int, port string) (*consul, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/health/service/{name}", c.health)
 	mux.HandleFunc("GET /v1/health/connect/{name}", c.health)
+	mux.HandleFunc("GET /v1/health/state/critical", c.failing)
 	mux.HandleFunc("GET /v1/status/leader", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, `"127.0.0.1:8300"`) })
 	mux.HandleFunc("GET /v1/agent/self", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprint(w, `{"Config":{"Datacenter":"dc1","NodeName":"node-1","Version":"1.19.2"},"Member":{"Addr":"127.0.0.1"},"Meta":{}}`)
@@ -141,7 +145,53 @@ func (c *consul) change(n int, all bool) map[string]bool {
 	s.index = c.index.Add(1)
 	close(s.changed)
 	s.changed = make(chan struct{})
+	c.critical.replace(s.name, s.index)
 	return fresh
+}
+
+// checks are those that are critical: of the instance of a service that was
+// replaced last, until the next is.
+type checks struct {
+	mu      sync.Mutex
+	of      map[string]uint64 // the change that replaced it
+	index   uint64
+	changed chan struct{} // closed by the next change
+}
+
+func (k *checks) replace(service string, n uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.of[service] = n
+	k.index++
+	close(k.changed)
+	k.changed = make(chan struct{})
+}
+
+// failing answers once there is something newer than the index asked with.
+func (c *consul) failing(w http.ResponseWriter, r *http.Request) {
+	known, _ := strconv.ParseUint(r.URL.Query().Get("index"), 10, 64)
+	k := c.critical
+	k.mu.Lock()
+	for k.index <= known {
+		changed := k.changed
+		k.mu.Unlock()
+		select {
+		case <-changed:
+		case <-r.Context().Done():
+			return
+		case <-c.stop:
+			return
+		}
+		k.mu.Lock()
+	}
+	index := k.index
+	list := make([]string, 0, len(k.of))
+	for service, n := range k.of {
+		list = append(list, fmt.Sprintf(`{"Node":"node-0","CheckID":"check-%d","Status":"critical","ServiceID":"%s-%d","ServiceName":%q}`, n, service, n, service))
+	}
+	k.mu.Unlock()
+	w.Header().Set("X-Consul-Index", strconv.FormatUint(index, 10))
+	_, _ = fmt.Fprintf(w, "[%s]", strings.Join(list, ","))
 }
 
 // churn makes rate changes a second, one service after another, until stop is closed.
