@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -279,8 +280,8 @@ func (r *run) keepBody() *exchange.Fault {
 		return nil
 	}
 	r.now = time.Time{} // the client takes its time to send it
-	buf := make([]byte, req.Length)
-	if _, err := io.ReadFull(req.Body, buf); err != nil {
+	buf, err := readTo(req.Body, req.Length)
+	if err != nil {
 		var f *exchange.Fault
 		switch cause := r.x.Ended(); {
 		case errors.As(err, &f):
@@ -299,6 +300,26 @@ func (r *run) keepBody() *exchange.Fault {
 	_ = req.Body.Close()
 	req.Body, r.replay = exchange.NewBody(buf), true
 	return nil
+}
+
+// readTo reads a body of the given length and to its end: only there are the
+// trailers known that may follow it.
+func readTo(body io.Reader, length int64) ([]byte, error) {
+	buf := make([]byte, length+1) // one more finds the end, and a body that is longer
+	for at := 0; ; {
+		n, err := body.Read(buf[at:])
+		switch at += n; {
+		case int64(at) > length:
+			return nil, &exchange.Fault{Source: exchange.FromSelf, Status: http.StatusInternalServerError, Code: "internal",
+				Title: "Internal error", Close: true, Err: fmt.Errorf("cluster: the request body has more than its %d bytes", length)}
+		case err == io.EOF && int64(at) == length:
+			return buf[:length:length], nil
+		case err == io.EOF:
+			return nil, io.ErrUnexpectedEOF
+		case err != nil:
+			return nil, err
+		}
+	}
 }
 
 // seal takes an untouched request body from the attempt that has it, for another, and

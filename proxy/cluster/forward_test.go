@@ -273,6 +273,17 @@ func TestBodyThatEndsEarlyIsTheClientsFault(t *testing.T) {
 	over(x)
 }
 
+// A filter that makes a body longer and does not say so sends no half of it.
+func TestBodyLongerThanItSaysIsNotCutShort(t *testing.T) {
+	c := newTest(t, &clustertest.Transport{}, Config{}, "a:1")
+	x := newExchange("PUT", "1234")
+	x.Request.Length = 3
+	if f := c.Forward(x, &opts); code(f) != "internal" || x.Attempts != 0 {
+		t.Errorf("%+v", f)
+	}
+	over(x)
+}
+
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, &exchange.Fault{Code: "engine-says"} }

@@ -252,7 +252,7 @@ func (h *hedge) begin() *run {
 	y := x.Detached()
 	y.Service, y.Deadline, y.BeforeWrite, y.Request.Length = x.Service, x.Deadline, x.BeforeWrite, x.Request.Length // and nothing to spare
 	if h.body != nil {
-		y.Request.Body = h.body
+		y.Request.Body, y.Request.Trailer = h.body, x.Request.Trailer.Clone()
 	}
 	if x.Txn != nil {
 		y.Txn.Deadline, y.Txn.Spent = x.Txn.Deadline, x.Txn.Spent

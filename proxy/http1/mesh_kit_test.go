@@ -213,7 +213,7 @@ type carriedTransport struct {
 
 // Reserve implements exchange.Transport.
 func (t *carriedTransport) Reserve(x *exchange.Exchange, address string, p exchange.Protocol) (exchange.Upstream, error) {
-	if hostOf(x).lane() == 0 {
+	if hostOf(x).lane() == 0 || address == enginetest.Nobody {
 		return t.plain.Reserve(x, address, p)
 	}
 	t.mu.Lock()

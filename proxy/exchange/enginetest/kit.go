@@ -33,6 +33,7 @@ func Run(t *testing.T, e Engine) {
 			t.Run("requests", func(t *testing.T) { testRequests(t, e, w) })
 			t.Run("bodies", func(t *testing.T) { testBodies(t, e, w) })
 			t.Run("trailers", func(t *testing.T) { testTrailers(t, e, w) })
+			t.Run("again", func(t *testing.T) { testAgain(t, e, w) })
 			t.Run("informational", func(t *testing.T) { testInformational(t, e, w) })
 			t.Run("streams", func(t *testing.T) { testStreams(t, e, w) })
 			t.Run("broken", func(t *testing.T) { testBroken(t, e, w) })
