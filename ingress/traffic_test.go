@@ -18,6 +18,7 @@ discovery: {consul: {address: "127.0.0.1:1"}}
 services:
   plain: {static: ["127.0.0.1:1"]}
   other: {static: ["127.0.0.1:2"]}
+  named: {dns: "localhost:1"}
   orders: {consul: {tags: [eu]}}
 `
 
@@ -33,10 +34,11 @@ func checked(t *testing.T, routes string) (*route.Table, error) {
 func TestWrongTrafficIsRefusedAtItsKey(t *testing.T) {
 	for routes, want := range map[string]string{
 		"routes: [{name: r, service: plain, split: [{service: other, weight: 1}]}]":                                              "exactly one of service, split",
-		"routes: [{name: r, split: [{service: plain, weight: 1}]}]":                                                              "f.yaml:9: route r: split: found 1 side",
+		"routes: [{name: r, split: [{service: plain, weight: 1}]}]":                                                              "f.yaml:10: route r: split: found 1 side",
 		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: no, weight: 1}]}]":                                    `service "no" does not exist`,
 		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: plain, weight: 1}]}]":                                 "two sides are called plain",
-		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: plain, tags: [v2], weight: 1}]}]":                     "which have neither tags nor metadata",
+		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: plain, tags: [v2], weight: 1}]}]":                     "none of the 1 static endpoints of plain is v2",
+		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: named, meta: {version: v2}, weight: 1}]}]":            "which have neither tags nor metadata",
 		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: other}]}]":                                            "weight is missing",
 		"routes: [{name: r, split: [{service: plain, weight: 0}, {service: other, weight: 0}]}]":                                 "every weight is 0",
 		"routes: [{name: r, service: plain, sticky: {address: true}}]":                                                           "sticky is for a split",
