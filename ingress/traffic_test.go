@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -207,5 +208,46 @@ routes:
 		if q := x.Request.Query; q != "a=1&key=s3&token=s3&b=2" || !x.Request.Header.Has("X-Shop-Key") {
 			t.Errorf("the request itself: %q %v", q, x.Request.Header)
 		}
+	}
+}
+
+// A side of a static list has the entries that it names, and in the mesh the
+// identity of the whole service.
+func TestASideOfAStaticList(t *testing.T) {
+	s, err := config.Parse("f.yaml", []byte(`
+version: 1
+services:
+  a: {static: [{address: "h:1", tags: [v1, blue]}, {address: "h:2", tags: [v2, blue], meta: {tier: gold}}, "h:3"]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &forwarding{fail: func(key, format string, args ...any) error { return fmt.Errorf(key+": "+format, args...) }}
+	for _, c := range []struct {
+		tags []string
+		meta map[string]string
+		want string
+	}{
+		{[]string{"blue"}, nil, "h:1 h:2"},
+		{[]string{"blue", "v2"}, nil, "h:2"},
+		{nil, map[string]string{"tier": "gold"}, "h:2"},
+		{[]string{"v1"}, map[string]string{"tier": "gold"}, "split: none of the 3 static endpoints of a is v1+tier=gold: give some those tags and that meta"},
+	} {
+		svc, err := f.part("split", "a", s.Services["a"], c.tags, c.meta)
+		var got []string
+		for _, e := range svc.Static {
+			got = append(got, e.Address)
+		}
+		if err != nil {
+			got = []string{err.Error()}
+		} else if svc.Consul.Service != "a" {
+			t.Errorf("known to the mesh as %q", svc.Consul.Service)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%v %v: %v, want %s", c.tags, c.meta, got, c.want)
+		}
+	}
+	if len(s.Services["a"].Static) != 3 {
+		t.Error("the service itself was cut")
 	}
 }
