@@ -148,17 +148,18 @@ type Outlier struct {
 // Failover is one further set of endpoints of a service: exactly one of consul,
 // service, static and dns. What is not said is as with the service itself.
 type Failover struct {
-	Consul   *ConsulService `yaml:"consul" doc:"Endpoints from Consul: another datacenter, tags, or another service. In the mesh the identity expected is that of its datacenter."`
-	Service  string         `yaml:"service" doc:"Another service of this file, with all its terms but its own failover."`
-	Static   []string       `yaml:"static" listify:"true" doc:"Endpoints as host:port."`
-	DNS      string         `yaml:"dns" doc:"Endpoints from DNS, as host:port, or a SRV name without port."`
-	SPIFFEID string         `yaml:"spiffe_id" doc:"The exact identity expected of its endpoints."`
+	Consul   *ConsulService   `yaml:"consul" doc:"Endpoints from Consul: another datacenter, tags, or another service. In the mesh the identity expected is that of its datacenter."`
+	Service  string           `yaml:"service" doc:"Another service of this file, with all its terms but its own failover."`
+	Static   []StaticEndpoint `yaml:"static" listify:"true" doc:"Endpoints, as of a service."`
+	DNS      string           `yaml:"dns" doc:"Endpoints from DNS, as host:port, or a SRV name without port."`
+	SPIFFEID string           `yaml:"spiffe_id" doc:"The exact identity expected of its endpoints."`
 
 	Other *Service `yaml:"-"` // what Service names
 }
 
 // Validate implements Validator.
 func (f *Failover) Validate(report func(path, msg string)) {
+	checkStatic(f.Static, report)
 	given := 0
 	for _, has := range []bool{f.Consul != nil, f.Service != "", len(f.Static) > 0, f.DNS != ""} {
 		if has {
@@ -182,6 +183,7 @@ func (c *ConsulService) Validate(report func(path, msg string)) {
 
 // Validate implements Validator.
 func (s *Service) Validate(report func(path, msg string)) {
+	checkStatic(s.Static, report)
 	if s.Balance == "consistent_hash" && len(s.Hash) == 0 {
 		report("balance", "consistent_hash needs hash, which says where a request's key is")
 	}

@@ -10,10 +10,10 @@ func TestAddressesInAListWithinBracesAreScalars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := s.Services["a"].Static, []string{"127.0.0.1:8080", "b:81", "c.example:82"}; !slices.Equal(got, want) {
+	if got, want := addresses(s.Services["a"].Static), []string{"127.0.0.1:8080", "b:81", "c.example:82"}; !slices.Equal(got, want) {
 		t.Errorf("static %q, want %q", got, want)
 	}
-	if got := s.Services["d"].Static; !slices.Equal(got, []string{"host:1"}) {
+	if got := addresses(s.Services["d"].Static); !slices.Equal(got, []string{"host:1"}) {
 		t.Errorf("static %q", got)
 	}
 }

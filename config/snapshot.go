@@ -164,34 +164,34 @@ type Retries struct {
 
 // Service is a logical backend.
 type Service struct {
-	Consul         *ConsulService `yaml:"consul" doc:"Endpoints from Consul."`
-	Static         []string       `yaml:"static" listify:"true" doc:"Endpoints as host:port."`
-	DNS            string         `yaml:"dns" doc:"Endpoints from DNS, as host:port, or a SRV name without port." example:"users.internal:8080"`
-	Mesh           bool           `yaml:"mesh" doc:"Its endpoints are sidecars: SPIFFE mTLS, Txn-Token and hop token."`
-	SPIFFEID       string         `yaml:"spiffe_id" doc:"The exact identity expected of its endpoints, instead of identity.service_id." example:"spiffe://corp.example/orders"`
-	TLS            *ServiceTLS    `yaml:"tls" doc:"Ordinary TLS towards a service outside the mesh."`
-	Protocol       string         `yaml:"protocol" enum:"auto,http1,h2,tcp" default:"auto" doc:"auto speaks HTTP/2 to gRPC callers' services and HTTP/1.1 otherwise; tcp carries opaque streams (a database, a broker), and only a sidecar's upstreams can."`
-	Balance        string         `yaml:"balance" enum:"round_robin,least_request,peak_ewma,consistent_hash" default:"least_request" doc:"How an endpoint is picked: least_request takes the less busy of two random ones, peak_ewma the one of two where an answer is to be expected sooner, consistent_hash always the same for the same key."`
-	Hash           []HashKey      `yaml:"hash" listify:"true" doc:"Where consistent_hash finds a request's key; of several the first that the request has. A request without any goes anywhere."`
-	BoundedLoad    float64        `yaml:"bounded_load" default:"1.25" min:"0" doc:"Of consistent_hash: how many times its even share of the requests in flight an endpoint may have before some of its keys go to the next; counts from 8 in flight. 0 is unbounded: keys stay, whatever it costs."`
-	SlowStart      time.Duration  `yaml:"slow_start" default:"0s" min:"0s" max:"1h" doc:"A new or returned endpoint is eased in over this time, from a tenth of its weight. 0s is not at all."`
-	Locality       string         `yaml:"locality" enum:"off,zone,node" default:"off" doc:"Prefer endpoints of this process's own zone (or Consul node, and then zone) as far as their capacity goes."`
-	Subset         int            `yaml:"subset" default:"0" min:"0" doc:"Use only so many endpoints of a very large service, other ones in each process. 0 is all."`
-	Health         *Health        `yaml:"health" doc:"Active probes of its endpoints."`
-	Outlier        *Outlier       `yaml:"outlier" doc:"Leave endpoints out for a while that fail requests; {} for the defaults."`
-	Panic          float64        `yaml:"panic_threshold" default:"0.5" min:"0" max:"1" doc:"With less than this share of endpoints healthy, by probes and ejections, all are used. 0 is never."`
-	Failover       []Failover     `yaml:"failover" doc:"Where requests go, in this order, when no endpoint is healthy."`
-	FailoverBelow  float64        `yaml:"failover_below" default:"0" min:"0" max:"1" doc:"Fail over already with less than this share healthy, by probes and ejections."`
-	FailoverReturn time.Duration  `yaml:"failover_return" default:"10s" min:"0s" doc:"For how long a better set must be good before requests return to it."`
-	ConnectTimeout time.Duration  `yaml:"connect_timeout" default:"2s" min:"1ms" doc:"TCP and TLS together."`
-	IdleTimeout    time.Duration  `yaml:"idle_timeout" default:"60s" min:"1s" doc:"An unused connection to it is closed after."`
-	MaxIdle        int            `yaml:"max_idle" default:"1024" min:"1" doc:"Unused connections kept per endpoint. With fewer than there are clients at once, connections are closed and opened all the time; idle_timeout ends those that are not needed any more."`
-	ShareConns     bool           `yaml:"share_connections" default:"true" doc:"In the mesh, between two Lintels: exchanges share connections, up to 128 on each at a time. false gives each its own: dearer, but a lost packet then holds up one exchange and not all."`
-	MaxConns       int            `yaml:"max_conns" default:"0" min:"0" doc:"Connections per endpoint. 0 is unlimited."`
-	Breaker        Breaker        `yaml:"breaker" doc:"Circuit breaker."`
-	Concurrency    *Concurrency   `yaml:"concurrency" doc:"How many exchanges it has at once; unlimited without it. {} takes the defaults."`
-	RetryBudget    RetryBudget    `yaml:"retry_budget" doc:"How many of its requests may be retries."`
-	Fallback       *Fallback      `yaml:"fallback" doc:"A fixed answer while it cannot be asked."`
+	Consul         *ConsulService   `yaml:"consul" doc:"Endpoints from Consul."`
+	Static         []StaticEndpoint `yaml:"static" listify:"true" doc:"Endpoints as host:port, or with a weight, a zone, tags and metadata."`
+	DNS            string           `yaml:"dns" doc:"Endpoints from DNS, as host:port, or a SRV name without port." example:"users.internal:8080"`
+	Mesh           bool             `yaml:"mesh" doc:"Its endpoints are sidecars: SPIFFE mTLS, Txn-Token and hop token."`
+	SPIFFEID       string           `yaml:"spiffe_id" doc:"The exact identity expected of its endpoints, instead of identity.service_id." example:"spiffe://corp.example/orders"`
+	TLS            *ServiceTLS      `yaml:"tls" doc:"Ordinary TLS towards a service outside the mesh."`
+	Protocol       string           `yaml:"protocol" enum:"auto,http1,h2,tcp" default:"auto" doc:"auto speaks HTTP/2 to gRPC callers' services and HTTP/1.1 otherwise; tcp carries opaque streams (a database, a broker), and only a sidecar's upstreams can."`
+	Balance        string           `yaml:"balance" enum:"round_robin,least_request,peak_ewma,consistent_hash" default:"least_request" doc:"How an endpoint is picked: least_request takes the less busy of two random ones, peak_ewma the one of two where an answer is to be expected sooner, consistent_hash always the same for the same key."`
+	Hash           []HashKey        `yaml:"hash" listify:"true" doc:"Where consistent_hash finds a request's key; of several the first that the request has. A request without any goes anywhere."`
+	BoundedLoad    float64          `yaml:"bounded_load" default:"1.25" min:"0" doc:"Of consistent_hash: how many times its even share of the requests in flight an endpoint may have before some of its keys go to the next; counts from 8 in flight. 0 is unbounded: keys stay, whatever it costs."`
+	SlowStart      time.Duration    `yaml:"slow_start" default:"0s" min:"0s" max:"1h" doc:"A new or returned endpoint is eased in over this time, from a tenth of its weight. 0s is not at all."`
+	Locality       string           `yaml:"locality" enum:"off,zone,node" default:"off" doc:"Prefer endpoints of this process's own zone (or Consul node, and then zone) as far as their capacity goes."`
+	Subset         int              `yaml:"subset" default:"0" min:"0" doc:"Use only so many endpoints of a very large service, other ones in each process. 0 is all."`
+	Health         *Health          `yaml:"health" doc:"Active probes of its endpoints."`
+	Outlier        *Outlier         `yaml:"outlier" doc:"Leave endpoints out for a while that fail requests; {} for the defaults."`
+	Panic          float64          `yaml:"panic_threshold" default:"0.5" min:"0" max:"1" doc:"With less than this share of endpoints healthy, by probes and ejections, all are used. 0 is never."`
+	Failover       []Failover       `yaml:"failover" doc:"Where requests go, in this order, when no endpoint is healthy."`
+	FailoverBelow  float64          `yaml:"failover_below" default:"0" min:"0" max:"1" doc:"Fail over already with less than this share healthy, by probes and ejections."`
+	FailoverReturn time.Duration    `yaml:"failover_return" default:"10s" min:"0s" doc:"For how long a better set must be good before requests return to it."`
+	ConnectTimeout time.Duration    `yaml:"connect_timeout" default:"2s" min:"1ms" doc:"TCP and TLS together."`
+	IdleTimeout    time.Duration    `yaml:"idle_timeout" default:"60s" min:"1s" doc:"An unused connection to it is closed after."`
+	MaxIdle        int              `yaml:"max_idle" default:"1024" min:"1" doc:"Unused connections kept per endpoint. With fewer than there are clients at once, connections are closed and opened all the time; idle_timeout ends those that are not needed any more."`
+	ShareConns     bool             `yaml:"share_connections" default:"true" doc:"In the mesh, between two Lintels: exchanges share connections, up to 128 on each at a time. false gives each its own: dearer, but a lost packet then holds up one exchange and not all."`
+	MaxConns       int              `yaml:"max_conns" default:"0" min:"0" doc:"Connections per endpoint. 0 is unlimited."`
+	Breaker        Breaker          `yaml:"breaker" doc:"Circuit breaker."`
+	Concurrency    *Concurrency     `yaml:"concurrency" doc:"How many exchanges it has at once; unlimited without it. {} takes the defaults."`
+	RetryBudget    RetryBudget      `yaml:"retry_budget" doc:"How many of its requests may be retries."`
+	Fallback       *Fallback        `yaml:"fallback" doc:"A fixed answer while it cannot be asked."`
 }
 
 // ConsulService says which Consul service and instances.

@@ -52,7 +52,7 @@ func TestSnapshotDefaultsAreApplied(t *testing.T) {
 	if r.Timeout != 30*time.Second || r.Retries.Attempts != 1 || !reflect.DeepEqual(r.Retries.On, []string{"connect", "reset", "503"}) || r.Retries.BufferBody != 64<<10 {
 		t.Errorf("route: %+v", r)
 	}
-	if svc := s.Services["s"]; !svc.Breaker.Enabled || svc.Breaker.Window != 10*time.Second || svc.Static[0] != "h:1" {
+	if svc := s.Services["s"]; !svc.Breaker.Enabled || svc.Breaker.Window != 10*time.Second || svc.Static[0].Address != "h:1" {
 		t.Errorf("service: %+v", svc)
 	}
 	if s.Admin.Address != "127.0.0.1:9901" || s.Identity.Txn.Lifetime != 60*time.Second || s.Identity.ServiceID != "spiffe://{trust_domain}/svc/{service}" {

@@ -6,8 +6,8 @@ import "time"
 type Side struct {
 	Name    string            `yaml:"name" pattern:"^[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}$" doc:"Name in logs, metrics and explain; the service's, with @ and its tags or metadata, when empty."`
 	Service string            `yaml:"service" required:"true" doc:"The service that takes this share."`
-	Tags    []string          `yaml:"tags" listify:"true" doc:"Only endpoints with all of these Consul tags, besides those that the service itself asks for."`
-	Meta    map[string]string `yaml:"meta" doc:"Only endpoints with this Consul metadata." example:"{version: v2}"`
+	Tags    []string          `yaml:"tags" listify:"true" doc:"Only endpoints with all of these tags, of Consul (besides those that the service itself asks for) or of its static list."`
+	Meta    map[string]string `yaml:"meta" doc:"Only endpoints with this metadata, of Consul or of its static list." example:"{version: v2}"`
 	Weight  int               `yaml:"weight" required:"true" min:"0" max:"1000000" doc:"Its share, in proportion to the others'. 0 takes nobody but whom when names."`
 	When    []SideWhen        `yaml:"when" listify:"true" doc:"Requests that go to this side whatever the weights: any of these. The first side that takes a request has it."`
 }

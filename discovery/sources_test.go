@@ -29,6 +29,24 @@ func TestStaticListsAreSortedAndChecked(t *testing.T) {
 	}
 }
 
+// Two lists that say different things of the same addresses are two sources: a
+// subscription to the second must not be told the first.
+func TestStaticListsAreToldApart(t *testing.T) {
+	seen := map[string]int{}
+	for i, e := range []cluster.Endpoint{{}, {Weight: 2}, {Zone: "a"}, {Zone: "b"}, {Tags: []string{"a"}}, {Tags: []string{"a", "b"}}, {Tags: []string{"a b"}},
+		{Meta: map[string]string{"a": "b"}}, {Meta: map[string]string{"a": "c"}}} {
+		e.Address = "10.0.0.1:1"
+		s, err := NewStatic([]cluster.Endpoint{e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, dup := seen[s.Name()]; dup {
+			t.Errorf("%d and %d are both called %s", before, i, s.Name())
+		}
+		seen[s.Name()] = i
+	}
+}
+
 type fakeDNS struct {
 	mu  sync.Mutex
 	ips map[string][]netip.Addr

@@ -17,8 +17,8 @@ type Static struct {
 	endpoints []cluster.Endpoint
 }
 
-// NewStatic takes endpoints as host:port; a Weight of 0 counts as 1. Host
-// names are left to the dialer.
+// NewStatic takes endpoints as host:port, with whatever else is known of them; a
+// Weight of 0 counts as 1. Host names are left to the dialer.
 func NewStatic(endpoints []cluster.Endpoint) (*Static, error) {
 	s := &Static{endpoints: tidy(slices.Clone(endpoints))}
 	var names []string
@@ -26,7 +26,7 @@ func NewStatic(endpoints []cluster.Endpoint) (*Static, error) {
 		if err := checkAddress(e.Address); err != nil {
 			return nil, err
 		}
-		names = append(names, fmt.Sprintf("%s*%d", e.Address, max(1, e.Weight)))
+		names = append(names, called(e))
 	}
 	s.name = "static:" + strings.Join(names, ",")
 	return s, nil
@@ -34,6 +34,15 @@ func NewStatic(endpoints []cluster.Endpoint) (*Static, error) {
 
 // Name is "static:" and the list.
 func (s *Static) Name() string { return s.name }
+
+// called tells an endpoint from what a later configuration says of its address.
+func called(e cluster.Endpoint) string {
+	name := fmt.Sprintf("%s*%d", e.Address, max(1, e.Weight))
+	if e.Zone != "" || len(e.Tags) > 0 || len(e.Meta) > 0 {
+		name += fmt.Sprintf("(%q %q %q)", e.Zone, e.Tags, e.Meta)
+	}
+	return name
+}
 
 // Watch reports the list once.
 func (s *Static) Watch(ctx context.Context, _ Query, update func(Update)) error {

@@ -92,7 +92,7 @@ func newPath(tb testing.TB, text string) *path {
 		svc := s.Services[r.Cluster.Service()]
 		r.Cluster = cluster.New(cluster.Config{Service: r.Cluster.Service(), Protocol: svc.Protocol, Balance: svc.Balance,
 			Breaker: cluster.BreakerConfig(svc.Breaker), Transport: p.wire})
-		r.Cluster.Replace([]cluster.Endpoint{{Address: svc.Static[0]}, {Address: svc.Static[1]}})
+		r.Cluster.Replace([]cluster.Endpoint{{Address: svc.Static[0].Address}, {Address: svc.Static[1].Address}})
 	}
 	live := new(pipe.Live)
 	live.Swap(table)

@@ -79,24 +79,10 @@ func (f *forwarding) service(key, name string, tags []string, meta map[string]st
 	}
 	part := name + subset(tags, meta)
 	if part != name {
-		if len(svc.Static) > 0 || svc.DNS != "" {
-			return nil, false, f.fail(key, "%s has static or dns endpoints, which have neither tags nor metadata: make it two services", name)
+		var err error
+		if svc, err = f.part(key, name, svc, tags, meta); err != nil {
+			return nil, false, err
 		}
-		consul := config.ConsulService{}
-		if svc.Consul != nil {
-			consul = *svc.Consul
-		}
-		if consul.Service == "" {
-			consul.Service = name
-		}
-		consul.Tags = append(slices.Clone(consul.Tags), tags...)
-		all := maps.Clone(consul.Meta)
-		if all == nil {
-			all = map[string]string{}
-		}
-		maps.Copy(all, meta)
-		consul.Meta = all
-		svc.Consul = &consul
 	}
 	cl, err := f.clusters.Use(f.lease, part, f.failover(svc))
 	if err != nil {
@@ -107,6 +93,41 @@ func (f *forwarding) service(key, name string, tags []string, meta map[string]st
 			"say authorization: forward or authorization: drop", name)
 	}
 	return cl, svc.Mesh, nil
+}
+
+// part is a service with only those endpoints that have the tags and metadata.
+func (f *forwarding) part(key, name string, svc config.Service, tags []string, meta map[string]string) (config.Service, error) {
+	switch {
+	case len(svc.Static) > 0:
+		all := svc.Static
+		svc.Static = nil
+		for _, e := range all {
+			if e.Has(tags, meta) {
+				svc.Static = append(svc.Static, e)
+			}
+		}
+		if len(svc.Static) == 0 {
+			return svc, f.fail(key, "none of the %d static endpoints of %s is %s: give some those tags and that meta", len(all), name, subset(tags, meta)[1:])
+		}
+	case svc.DNS != "":
+		return svc, f.fail(key, "%s has endpoints from DNS, which have neither tags nor metadata: make it two services", name)
+	}
+	consul := config.ConsulService{} // of static endpoints it names the identity in the mesh, and what they fail over to
+	if svc.Consul != nil {
+		consul = *svc.Consul
+	}
+	if consul.Service == "" {
+		consul.Service = name
+	}
+	consul.Tags = append(slices.Clone(consul.Tags), tags...)
+	all := maps.Clone(consul.Meta)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, meta)
+	consul.Meta = all
+	svc.Consul = &consul
+	return svc, nil
 }
 
 // failover is a service with what it fails over to.

@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ discovery: {consul: {address: "127.0.0.1:1"}}
 services:
   plain: {static: ["127.0.0.1:1"]}
   other: {static: ["127.0.0.1:2"]}
+  named: {dns: "localhost:1"}
   orders: {consul: {tags: [eu]}}
 `
 
@@ -33,10 +35,11 @@ func checked(t *testing.T, routes string) (*route.Table, error) {
 func TestWrongTrafficIsRefusedAtItsKey(t *testing.T) {
 	for routes, want := range map[string]string{
 		"routes: [{name: r, service: plain, split: [{service: other, weight: 1}]}]":                                              "exactly one of service, split",
-		"routes: [{name: r, split: [{service: plain, weight: 1}]}]":                                                              "f.yaml:9: route r: split: found 1 side",
+		"routes: [{name: r, split: [{service: plain, weight: 1}]}]":                                                              "f.yaml:10: route r: split: found 1 side",
 		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: no, weight: 1}]}]":                                    `service "no" does not exist`,
 		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: plain, weight: 1}]}]":                                 "two sides are called plain",
-		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: plain, tags: [v2], weight: 1}]}]":                     "which have neither tags nor metadata",
+		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: plain, tags: [v2], weight: 1}]}]":                     "none of the 1 static endpoints of plain is v2",
+		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: named, meta: {version: v2}, weight: 1}]}]":            "which have neither tags nor metadata",
 		"routes: [{name: r, split: [{service: plain, weight: 1}, {service: other}]}]":                                            "weight is missing",
 		"routes: [{name: r, split: [{service: plain, weight: 0}, {service: other, weight: 0}]}]":                                 "every weight is 0",
 		"routes: [{name: r, service: plain, sticky: {address: true}}]":                                                           "sticky is for a split",
@@ -205,5 +208,46 @@ routes:
 		if q := x.Request.Query; q != "a=1&key=s3&token=s3&b=2" || !x.Request.Header.Has("X-Shop-Key") {
 			t.Errorf("the request itself: %q %v", q, x.Request.Header)
 		}
+	}
+}
+
+// A side of a static list has the entries that it names, and in the mesh the
+// identity of the whole service.
+func TestASideOfAStaticList(t *testing.T) {
+	s, err := config.Parse("f.yaml", []byte(`
+version: 1
+services:
+  a: {static: [{address: "h:1", tags: [v1, blue]}, {address: "h:2", tags: [v2, blue], meta: {tier: gold}}, "h:3"]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &forwarding{fail: func(key, format string, args ...any) error { return fmt.Errorf(key+": "+format, args...) }}
+	for _, c := range []struct {
+		tags []string
+		meta map[string]string
+		want string
+	}{
+		{[]string{"blue"}, nil, "h:1 h:2"},
+		{[]string{"blue", "v2"}, nil, "h:2"},
+		{nil, map[string]string{"tier": "gold"}, "h:2"},
+		{[]string{"v1"}, map[string]string{"tier": "gold"}, "split: none of the 3 static endpoints of a is v1+tier=gold: give some those tags and that meta"},
+	} {
+		svc, err := f.part("split", "a", s.Services["a"], c.tags, c.meta)
+		var got []string
+		for _, e := range svc.Static {
+			got = append(got, e.Address)
+		}
+		if err != nil {
+			got = []string{err.Error()}
+		} else if svc.Consul.Service != "a" {
+			t.Errorf("known to the mesh as %q", svc.Consul.Service)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%v %v: %v, want %s", c.tags, c.meta, got, c.want)
+		}
+	}
+	if len(s.Services["a"].Static) != 3 {
+		t.Error("the service itself was cut")
 	}
 }

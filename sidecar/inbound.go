@@ -105,7 +105,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 		return nil, nil, err
 	}
 	app := compose.MeshService()
-	app.Mesh, app.Static, app.Protocol = false, []string{cfg.App}, cfg.AppProtocol
+	app.Mesh, app.Static, app.Protocol = false, []config.StaticEndpoint{{Address: cfg.App}}, cfg.AppProtocol
 	app.Concurrency = cfg.Concurrency
 	app.Breaker.Enabled = false // one endpoint, and its health is what Consul is told
 	local, err := c.clusters.Use(lease, cfg.Service, app)

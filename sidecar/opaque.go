@@ -67,7 +67,7 @@ func (c *compiler) opaque(s *config.Snapshot) (o *opaque, err error) {
 	}
 	c.log.Info("policy: in force for opaque TCP", "rules", o.policy.InForce())
 	app := compose.MeshService()
-	app.Mesh, app.Static, app.Protocol = false, []string{cfg.App}, "tcp"
+	app.Mesh, app.Static, app.Protocol = false, []config.StaticEndpoint{{Address: cfg.App}}, "tcp"
 	app.Breaker.Enabled = false // one endpoint, and its health is what Consul is told
 	if o.app, err = c.clusters.Use(o.lease, cfg.Service+"/app", app); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Pos("sidecar.app"), err)

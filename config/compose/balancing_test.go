@@ -2,11 +2,13 @@ package compose
 
 import (
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 
 	"lintel.dev/lintel/config"
 	"lintel.dev/lintel/mtls"
+	"lintel.dev/lintel/proxy/cluster"
 )
 
 func services(t *testing.T, text string) *config.Snapshot {
@@ -156,5 +158,25 @@ func TestImpossibleBalancingIsRefused(t *testing.T) {
 		if (len(errs) == 0) != (want == "") || want != "" && !strings.Contains(errs[0].Error(), want) {
 			t.Errorf("%s: %v, want %q", text, errs, want)
 		}
+	}
+}
+
+// What consul says of a service with endpoints of its own is for its identity.
+func TestConsulMetaLeavesStaticEndpointsAlone(t *testing.T) {
+	s := services(t, "services:\n  a: {consul: {meta: {version: v2}}, static: [{address: \"h:1\", weight: 3, zone: z, tags: [x], meta: {k: v}}, \"h:2\"]}\n")
+	d, err := OpenDiscovery(s.Discovery, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	told := make(chan []cluster.Endpoint, 1)
+	stop, err := d.Feed("a", s.Services["a"], func(e []cluster.Endpoint) { told <- e })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	want := []cluster.Endpoint{{Address: "h:1", Weight: 3, Zone: "z", Tags: []string{"x"}, Meta: map[string]string{"k": "v"}}, {Address: "h:2", Weight: 1}}
+	if got := <-told; len(got) != 2 || !reflect.DeepEqual(got[0], want[0]) || got[1].Address != "h:2" || got[1].Weight != 1 {
+		t.Errorf("%+v", got)
 	}
 }

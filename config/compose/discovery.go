@@ -73,7 +73,11 @@ func (d *Discovery) feed(subscribe subscribe, name string, svc config.Service, r
 	if svc.Locality != "off" && svc.Locality != "" {
 		d.ask.Do(d.locate)
 	}
-	sub, err := subscribe(source, query, func(u discovery.Update) { replace(having(u.Endpoints, svc.Consul)) })
+	meta := svc.Consul
+	if len(svc.Static) > 0 || svc.DNS != "" {
+		meta = nil // consul only names the identity of such endpoints
+	}
+	sub, err := subscribe(source, query, func(u discovery.Update) { replace(having(u.Endpoints, meta)) })
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +134,8 @@ func (d *Discovery) source(name string, svc config.Service) (discovery.Source, d
 	switch {
 	case len(svc.Static) > 0:
 		endpoints := make([]cluster.Endpoint, len(svc.Static))
-		for i, a := range svc.Static {
-			endpoints[i].Address = a
+		for i, e := range svc.Static {
+			endpoints[i] = cluster.Endpoint{Address: e.Address, Weight: e.Weight, Zone: e.Zone, Tags: e.Tags, Meta: e.Meta}
 		}
 		s, err := discovery.NewStatic(endpoints)
 		return s, q, err

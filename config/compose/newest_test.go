@@ -25,7 +25,7 @@ func TestAFailedReloadHidesNothingThatServes(t *testing.T) {
 	const text = "version: 1\nredis: {default: {addresses: '127.0.0.1:1'}}\nservices: {orders: {static: ['127.0.0.1:1']}}\n"
 	set := store.NewSet()
 	c := &Clusters{Feed: func(_ string, svc config.Service, replace func([]cluster.Endpoint)) (func(), error) {
-		replace([]cluster.Endpoint{{Address: svc.Static[0]}})
+		replace([]cluster.Endpoint{{Address: svc.Static[0].Address}})
 		return func() {}, nil
 	}}
 	r := &Redis{Log: slog.New(slog.DiscardHandler)}

@@ -63,10 +63,10 @@ func (h *Here) attend(f func()) (leave func()) {
 // (Envoy's zone aware routing, without the callers' zones.)
 func (c *Cluster) nearness(members []*member, weights []float64, here place) []float64 {
 	switch {
-	case c.cfg.Locality == "zone" && here.zone != "":
-		return spread(members, weights, here.zone, zones(c.members, here.zone), zoneOf)
 	case c.cfg.Locality == "node" && here.node != "":
 		return c.nearNode(members, weights, here)
+	case c.cfg.Locality != "" && here.zone != "": // without Consul nobody knows a node
+		return spread(members, weights, here.zone, zones(c.members, here.zone), zoneOf)
 	}
 	return nil
 }

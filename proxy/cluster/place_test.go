@@ -175,6 +175,10 @@ func TestLocalityByNode(t *testing.T) {
 	if s := sharesOf(c); !near(s["a-0:1"], .4) || !near(s["a-1:1"], .2) || !near(s["b-1:1"], .2) {
 		t.Errorf("without a zone: %v", s)
 	}
+	here.Set("a", "") // without Consul
+	if s := sharesOf(c); !near(s["a-0:1"]+s["a-1:1"], .8) {
+		t.Errorf("without a node, zone a has 4 of 10, and 5 would be its even share: %v", s)
+	}
 }
 
 func many(n int) []Endpoint {

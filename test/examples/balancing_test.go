@@ -123,16 +123,21 @@ type serviceState struct {
 
 func ordersState(t *testing.T, admin string) serviceState {
 	t.Helper()
+	return stateOf(t, admin, "orders")
+}
+
+func stateOf(t *testing.T, admin, service string) serviceState {
+	t.Helper()
 	var all []serviceState
 	if err := json.Unmarshal([]byte(fetchText(t, "http://"+admin+"/services")), &all); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range all {
-		if s.Service == "orders" {
+		if s.Service == service {
 			return s
 		}
 	}
-	t.Fatalf("no orders in %v", all)
+	t.Fatalf("no %s in %v", service, all)
 	return serviceState{}
 }
 
