@@ -61,11 +61,10 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 	return nil
 }
 
-// instead gives the answer that is configured for when there is none. A gRPC
-// caller could not read it.
+// instead gives the answer that is configured for when there is none.
 func instead(x *exchange.Exchange, fault *exchange.Fault) bool {
 	in := fault.Instead
-	if in == nil || x.IsGRPC() {
+	if in == nil {
 		return false
 	}
 	x.Answer(in.Status, "", in.Body)
