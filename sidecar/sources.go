@@ -16,9 +16,9 @@ func (c *Sidecar) sources() admin.Sources {
 				return e, nil
 			}
 			if r.Peer != "" { // who proves an identity calls the app
-				return compose.Explain(c.in.Acquire(), compose.Entrance{Listener: meshListener, Path: compose.PathMode(c.cfg.Path), TLS: true}, r)
+				return compose.Explain(c.in.Acquire(), compose.Entrance{Listener: meshListener, Path: compose.PathMode(c.cfg.Path), TLS: true, Live: true}, r)
 			}
-			return compose.Explain(c.out.Acquire(), compose.Entrance{Listener: outboundListener, Path: compose.PathMode(c.cfg.Path)}, r)
+			return compose.Explain(c.out.Acquire(), compose.Entrance{Listener: outboundListener, Path: compose.PathMode(c.cfg.Path), Live: true}, r)
 		},
 		Caches: compose.Caches(c.stores), Deny: compose.Deny(c.stores),
 		Drain: c.Drain, Leave: c.leave, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}

@@ -17,6 +17,7 @@ import (
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config/compose"
 	"lintel.dev/lintel/ingress"
+	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/route"
 )
 
@@ -211,7 +212,7 @@ func writeExplanation(w io.Writer, e route.Explanation) error {
 		if e.Query != "" {
 			query = "?" + e.Query
 		}
-		fmt.Fprintf(&b, "  service  %s, as %s%s, Host %s\n", e.Service, e.Forward, query, e.ForwardHost)
+		fmt.Fprintf(&b, "  service  %s%s, as %s%s, Host %s\n", e.Service, at(e.ServicePos), e.Forward, query, e.ForwardHost)
 	case "tcp":
 		fmt.Fprintf(&b, "  tcp      an opaque stream to %s\n", e.Service)
 	case "redirect":
@@ -220,6 +221,9 @@ func writeExplanation(w io.Writer, e route.Explanation) error {
 		fmt.Fprintf(&b, "  %-8s %d\n", e.Action, e.Status)
 	default:
 		fmt.Fprintf(&b, "  refused  %d: %s\n", e.Status, e.Problem)
+	}
+	for _, t := range e.Terms {
+		writeTerm(&b, t)
 	}
 	for _, o := range e.Others {
 		fmt.Fprintf(&b, "  not %s (%s): %s\n", o.Route, o.Pos, o.Why)
@@ -248,6 +252,51 @@ func writeFilter(b *strings.Builder, n int, f route.FilterLine) {
 	}
 	if f.OnAnswer != "" {
 		fmt.Fprintf(b, "           on the answer: %s\n", shorten(f.OnAnswer))
+	}
+}
+
+// at is a place, in brackets.
+func at(pos string) string {
+	if pos == "" {
+		return ""
+	}
+	return " (" + pos + ")"
+}
+
+func writeTerm(b *strings.Builder, t route.Term) {
+	from := t.Pos
+	if from == "" {
+		from = "default"
+	}
+	if t.Service != "" {
+		from += ", service " + t.Service
+	}
+	fmt.Fprintf(b, "  term     %s (%s): %s\n", t.Kind, from, t.Verdict)
+	writeCases(b, t.Cases)
+	for _, l := range []struct{ what, text string }{{"why", t.Why}, {"inputs", t.Inputs}, {"settings", shorten(t.Settings)}, {"now", t.Now}} {
+		if l.text != "" {
+			fmt.Fprintf(b, "           %s: %s\n", l.what, l.text)
+		}
+	}
+}
+
+// writeCases has a line for those that end well, and one for each reason why not.
+func writeCases(b *strings.Builder, cases []cluster.Case) {
+	var reasons []string
+	after := map[string][]string{}
+	for _, c := range cases {
+		if after[c.Why] == nil {
+			reasons = append(reasons, c.Why)
+		}
+		after[c.Why] = append(after[c.Why], c.After)
+	}
+	if again := after[""]; again != nil {
+		fmt.Fprintf(b, "           again after %s\n", strings.Join(again, ", "))
+	}
+	for _, why := range reasons {
+		if why != "" {
+			fmt.Fprintf(b, "           not after %s: %s\n", strings.Join(after[why], ", "), why)
+		}
 	}
 }
 

@@ -94,7 +94,7 @@ func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster,
 	var stop func()
 	var cl *cluster.Cluster
 	cfg := cluster.Config{
-		Service: name, Tier: tier, Protocol: svc.Protocol, Transport: transport,
+		Service: name, Tier: tier, Protocol: svc.Protocol, Transport: transport, Connect: t.ConnectTimeout, MaxConns: t.MaxConns,
 		Breaker: cluster.BreakerConfig(svc.Breaker), Failover: further,
 		Stop: func() {
 			if stop != nil {

@@ -149,7 +149,7 @@ func (r *run) hedges(live bool) Term {
 
 // term says how many retries a service bears.
 func (b *retryBudget) term(live bool) Term {
-	t := Term{Kind: "retry_budget", Verdict: fmt.Sprintf("of all requests to the service within %[2]s %[1]s may be retries and hedges, and %[3]s besides; beyond, none is made",
+	t := Term{Kind: "retry_budget", Verdict: fmt.Sprintf("retries and hedges of all its requests are at most %s of the requests within %s, and %s besides; beyond, none is made",
 		percent(b.ratio), short(budgetSlots*b.step), number(b.reserve))}
 	if live {
 		b.mu.Lock()

@@ -66,7 +66,7 @@ func (r *run) troubles(mesh bool) []trouble {
 	return append(list,
 		trouble{after: "timeout", fault: timeoutFault(r.c.cfg.Service, ""), never: "there is no time left"},
 		trouble{after: "bad-answer", fault: upstream("bad-answer", false), never: "the service has had the request, and would answer so again"},
-		trouble{after: "breaker-open", fault: upstream("breaker-open", false), never: "nobody may be asked"},
+		trouble{after: "breaker-open", fault: upstream("breaker-open", false), never: "there is nobody to ask"},
 		trouble{after: "no-endpoint", fault: upstream("no-endpoint", false), never: "there is nobody to ask"})
 }
 

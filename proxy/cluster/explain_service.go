@@ -105,6 +105,12 @@ func (c *Cluster) endpoints() string {
 func (r *run) guards(live bool) []Term {
 	c, cfg := r.c, &r.c.cfg
 	var out []Term
+	if cfg.Connect > 0 {
+		out = append(out, Term{Kind: "connect_timeout", Verdict: "no connection within " + short(cfg.Connect) + " is connect-timeout, for retries a connect"})
+	}
+	if cfg.MaxConns > 0 {
+		out = append(out, Term{Kind: "max_conns", Verdict: fmt.Sprintf("at most %d connections to an endpoint; waiting for one in vain is pool-full, for retries a connect", cfg.MaxConns)})
+	}
 	if cfg.Breaker.Enabled {
 		t := Term{Kind: "breaker", Verdict: cfg.Breaker.about()}
 		if live {

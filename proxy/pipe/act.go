@@ -36,7 +36,7 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 		}
 	}
 	if len(r.Forward.DeadlineFrom) > 0 {
-		if fault := cluster.TakeDue(x, &r.Forward, !p.cfg.Edge || p.cfg.Trusted.contains(x.Client.Remote.Addr())); fault != nil {
+		if fault := cluster.TakeDue(x, &r.Forward, Believed(x, p.cfg.Trusted, p.cfg.Edge)); fault != nil {
 			return fault
 		}
 	}
