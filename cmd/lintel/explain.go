@@ -19,6 +19,7 @@ import (
 	"lintel.dev/lintel/ingress"
 	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/route"
+	"lintel.dev/lintel/sidecar"
 )
 
 // explainFlags describe a request that nobody makes.
@@ -63,12 +64,12 @@ func newExplain() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&e.file, "config", "c", "", "configuration file of an ingress")
+	f.StringVarP(&e.file, "config", "c", "", "configuration file of an ingress, or of a sidecar: then of its app's own calls")
 	f.StringVar(&e.address, "address", "", "host:port of a running Lintel's admin API, instead of a file")
 	f.StringVarP(&e.method, "method", "X", "GET", "request method")
 	f.StringVar(&e.host, "host", "localhost", "Host of the request, unless a URL is given")
 	f.StringVar(&e.path, "path", "/", "path of the request, with its query if any, unless a URL is given")
-	f.StringVar(&e.listener, "listener", "", "listener it comes in on; the first that speaks the URL's scheme otherwise")
+	f.StringVar(&e.listener, "listener", "", "listener it comes in on; the first that speaks the URL's scheme otherwise. Of a sidecar: outbound, or a service of its upstreams")
 	f.StringArrayVarP(&e.headers, "header", "H", nil, "'Name: value'; repeatable")
 	f.StringVar(&e.jwt, "jwt", "", "bearer token for Authorization, or @FILE that holds it")
 	f.StringVar(&e.apiKey, "api-key", "", "value of X-API-Key, or @FILE that holds it; other places: -H")
@@ -173,6 +174,12 @@ func (e *explainFlags) ask(ctx context.Context, v url.Values) (ex route.Explanat
 	if err != nil {
 		return ex, err
 	}
+	if s.Sidecar != nil && len(s.Listeners) == 0 {
+		if ex, err = sidecar.Explain(s, r); err != nil {
+			err = usageError{err}
+		}
+		return ex, err
+	}
 	t, err := ingress.Check(s)
 	if err != nil {
 		return ex, usageError{err}
@@ -187,9 +194,13 @@ func (e *explainFlags) ask(ctx context.Context, v url.Values) (ex route.Explanat
 
 func writeExplanation(w io.Writer, e route.Explanation) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s%s\n", e.Method, e.Host, e.Path)
-	if e.Listener != "" {
-		fmt.Fprintf(&b, "  listener %s, from %s\n", e.Listener, e.ClientIP)
+	if e.Method == "" {
+		fmt.Fprintf(&b, "a connection\n  listener %s\n", e.Listener)
+	} else {
+		fmt.Fprintf(&b, "%s %s%s\n", e.Method, e.Host, e.Path)
+		if e.Listener != "" {
+			fmt.Fprintf(&b, "  listener %s, from %s\n", e.Listener, e.ClientIP)
+		}
 	}
 	if e.Route != "" {
 		fmt.Fprintf(&b, "  route    %s (%s), matches %s\n", e.Route, e.Pos, e.Match)
@@ -214,7 +225,7 @@ func writeExplanation(w io.Writer, e route.Explanation) error {
 		}
 		fmt.Fprintf(&b, "  service  %s%s, as %s%s, Host %s\n", e.Service, at(e.ServicePos), e.Forward, query, e.ForwardHost)
 	case "tcp":
-		fmt.Fprintf(&b, "  tcp      an opaque stream to %s\n", e.Service)
+		fmt.Fprintf(&b, "  tcp      an opaque stream to %s%s\n", e.Service, at(e.ServicePos))
 	case "redirect":
 		fmt.Fprintf(&b, "  redirect %d to %s\n", e.Status, e.Location)
 	case "respond", "answered":

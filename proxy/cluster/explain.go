@@ -70,6 +70,41 @@ func (c *Cluster) Explain(x *exchange.Exchange, o *Options, a Asking) ([]Term, *
 	return terms, nil
 }
 
+// ExplainConnect is Explain of an opaque stream.
+func (c *Cluster) ExplainConnect(o *Options, live bool) []Term {
+	first := c
+	c = c.serving()
+	again := Case{After: "connect", Again: o.reconnects(0, upstream("connect-refused", true))}
+	switch {
+	case !o.OnConnect:
+		again.Why = "retries.on does not name it"
+	case !again.Again:
+		again.Why = "no further attempts are configured"
+	}
+	terms := []Term{{Kind: "retries", Verdict: atMost(o.Attempts, again.Again), Settings: o.about(),
+		Cases: []Case{again, {After: "reset", Why: "what has been sent of a stream cannot be sent again"}}}}
+	balance := Term{Kind: "balance", Service: c.cfg.Service, Verdict: c.cfg.Balance}
+	if c.cfg.Balance == "consistent_hash" {
+		balance.Verdict += ": streams have no key, and go to any endpoint"
+	}
+	if live {
+		balance.Now = c.endpoints()
+	}
+	terms = append(terms, balance)
+	for _, t := range (&run{c: c}).guards(live) {
+		switch t.Kind {
+		case "concurrency", "fallback": // are for HTTP
+		default:
+			t.Service = c.cfg.Service
+			terms = append(terms, t)
+		}
+	}
+	if first.tiers != nil {
+		terms = append(terms, first.tiers.term(live))
+	}
+	return terms
+}
+
 // foresee puts the run where it would be with an attempt in progress, as keepBody
 // does, but without reading the body: sent says that the attempt has.
 func (r *run) foresee(sent bool) keeping {
@@ -92,17 +127,23 @@ func (r *run) foresee(sent bool) keeping {
 // timeout says until when there must be an answer.
 func (r *run) timeout(left time.Duration, limited bool) Term {
 	t := Term{Kind: "timeout", Verdict: "an answer's head is waited for without limit"}
-	if limited {
-		t.Verdict = "the answer's head must come within " + short(left.Round(time.Microsecond)) + ", attempts and pauses included"
+	switch {
+	case limited && left <= 0:
+		t.Verdict = "there is no time left"
+	case limited:
+		if left > 10*time.Millisecond {
+			left = left.Round(time.Millisecond)
+		}
+		t.Verdict = "the answer's head must come within " + short(left) + ", attempts and pauses included"
+		if to := r.o.DeadlineTo; to != "" {
+			t.Verdict += "; " + to + " tells the service"
+		}
 	}
 	if r.hurried {
 		t.Why = "the caller waits no longer"
 		if r.o.Timeout > 0 {
 			t.Settings = short(r.o.Timeout)
 		}
-	}
-	if to := r.o.DeadlineTo; to != "" && limited {
-		t.Verdict += "; " + to + " tells the service"
 	}
 	return t
 }
@@ -112,7 +153,7 @@ func (r *run) hedges(live bool) Term {
 	h, method := r.o.Hedge, r.x.Request.Method
 	late := short(h.after)
 	if h.usual != nil {
-		late = fmt.Sprintf("what %s of the answers take no longer than, %s at least", percent(h.usual.q), short(hedgeSoonest))
+		late = fmt.Sprintf("p%s of the answers, %s at least", number(100*h.usual.q), short(hedgeSoonest))
 	}
 	t := Term{Kind: "hedge", Settings: strings.Join(h.Methods, ", ") + " after " + late}
 	switch r.single() {
@@ -132,7 +173,7 @@ func (r *run) hedges(live bool) Term {
 		t.Verdict = "not hedged"
 		return t
 	}
-	t.Verdict = "sent to a second endpoint as well if not answered after " + late
+	t.Verdict = "sent to a second endpoint too if it has no answer after " + late
 	if !live {
 		return t
 	}

@@ -63,11 +63,16 @@ func (r *run) troubles(mesh bool) []trouble {
 			}
 		}
 	}
+	unasked := []string{"breaker-open", "no-endpoint"}
+	if r.c.limit != nil {
+		unasked = append(unasked, "service-overloaded")
+	}
+	for _, code := range unasked {
+		list = append(list, trouble{after: code, fault: upstream(code, false), never: "nobody can be asked then"})
+	}
 	return append(list,
 		trouble{after: "timeout", fault: timeoutFault(r.c.cfg.Service, ""), never: "there is no time left"},
-		trouble{after: "bad-answer", fault: upstream("bad-answer", false), never: "the service has had the request, and would answer so again"},
-		trouble{after: "breaker-open", fault: upstream("breaker-open", false), never: "there is nobody to ask"},
-		trouble{after: "no-endpoint", fault: upstream("no-endpoint", false), never: "there is nobody to ask"})
+		trouble{after: "bad-answer", fault: upstream("bad-answer", false), never: "the service has had the request, and would answer so again"})
 }
 
 // again asks what a run asks itself when an attempt has come to this.
@@ -212,15 +217,18 @@ func (r *run) retries(mesh bool) Term {
 		some = some || c.Again && trouble.after != "stale-connection"
 		t.Cases = append(t.Cases, c)
 	}
-	switch n := r.left(0); {
-	case n == 0 || !some:
-		t.Verdict = "no retry"
-	case n == 1:
-		t.Verdict = "one retry at most"
-	default:
-		t.Verdict = fmt.Sprintf("%d retries at most", n)
-	}
+	t.Verdict = atMost(r.left(0), some)
 	return t
+}
+
+func atMost(n int, any bool) string {
+	switch {
+	case n == 0 || !any:
+		return "no retry"
+	case n == 1:
+		return "one retry at most"
+	}
+	return fmt.Sprintf("%d retries at most", n)
 }
 
 // about describes the terms.

@@ -133,7 +133,7 @@ func (r *run) guards(live bool) []Term {
 	}
 	if f := cfg.Fallback; f != nil {
 		t := Term{Kind: "fallback", Verdict: fmt.Sprintf("a fixed answer, %d, stands in for %s", f.Answer.Status, strings.Join(f.On, ", "))}
-		if !r.fallback() {
+		if r.x != nil && !r.fallback() {
 			t.Verdict, t.Why, t.Settings = "no fixed answer", "gRPC callers get their status", t.Verdict
 		}
 		out = append(out, t)

@@ -20,7 +20,11 @@ import (
 // time: the whole body is read before, unless nothing was sent.
 func comesTo(trouble string) *clustertest.Transport {
 	tr := &clustertest.Transport{}
-	if trouble == "connect" {
+	switch trouble {
+	case "breaker-open", "no-endpoint": // or else nothing is sent
+		tr.Connect = func(context.Context, string) error { return clustertest.Fault(trouble, false) }
+		return tr
+	case "connect":
 		tr.Connect = func(context.Context, string) error { return clustertest.Fault("connect-refused", true) }
 		return tr
 	}
@@ -126,9 +130,6 @@ func TestExchangesAreRetriedAsExplained(t *testing.T) {
 		for _, c := range says.Cases {
 			if c.Again == (c.Why != "") {
 				t.Errorf("%s, after %s: %+v", name, c.After, c)
-			}
-			if c.After == "breaker-open" || c.After == "no-endpoint" {
-				continue // nothing is sent
 			}
 			synctest.Test(t, func(t *testing.T) {
 				tr := comesTo(c.After)
@@ -392,5 +393,29 @@ func TestAFallbackIsNotForGRPC(t *testing.T) {
 			t.Errorf("%+v, but it was said: %+v", fault, says)
 		}
 		over(x)
+	}
+}
+
+// What is said of streams is what is done.
+func TestStreamsAreConnectedAgainAsExplained(t *testing.T) {
+	for _, o := range []Options{opts, {OnConnect: true}, {Attempts: 3}, {Attempts: 1, OnConnect: true}} {
+		cl, _ := newDials(t, Config{Balance: "round_robin", Fallback: &Fallback{}, Limit: &LimitConfig{Max: 1}}, func(context.Context, string, int) error {
+			return clustertest.Fault("connect-refused", true)
+		}, "a:1", "b:1", "c:1", "d:1", "e:1")
+		terms := cl.ExplainConnect(&o, true)
+		says := termOf(t, terms, "retries")
+		st := &exchange.Stream{}
+		_, _, _, fault := cl.Connect(t.Context(), st, &o)
+		if c := says.Cases[0]; fault == nil || c.Again != (st.Attempts > 1) || c.Again == (c.Why != "") || says.Verdict != atMost(st.Attempts-1, true) {
+			t.Errorf("%+v: %d attempts, but it was said: %+v", o, st.Attempts, says)
+		}
+		for _, term := range terms {
+			if term.Kind == "fallback" || term.Kind == "concurrency" {
+				t.Errorf("streams have none: %+v", term)
+			}
+		}
+		if says := termOf(t, terms, "balance"); says.Now != "endpoints: 5 healthy" {
+			t.Errorf("%+v", says)
+		}
 	}
 }

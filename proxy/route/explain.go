@@ -163,10 +163,10 @@ func (e *Explanation) terms(r *Route, c *cluster.Cluster, x *exchange.Exchange, 
 		x.Request.Header.Del("Authorization")
 	}
 	e.Terms, fault = c.Explain(x, &r.Forward, cluster.Asking{Live: a.Live, Mesh: r.Before != nil})
-	if r.StreamIdle > 0 {
+	if r.StreamIdle > 0 && fault == nil {
 		e.Terms = append(e.Terms, Term{Kind: "stream_idle", Verdict: "an answer whose body pauses for " + time.Duration(r.StreamIdle).String() + " is cut"})
 	}
-	if r.TunnelIdle > 0 && x.Request.Upgrade != "" {
+	if r.TunnelIdle > 0 && x.Request.Upgrade != "" && fault == nil {
 		e.Terms = append(e.Terms, Term{Kind: "tunnel_idle", Verdict: "the connection is closed when nothing passes for " + time.Duration(r.TunnelIdle).String()})
 	}
 	for i := range e.Terms {
