@@ -109,7 +109,7 @@ func (r *run) guards(live bool) []Term {
 		out = append(out, Term{Kind: "connect_timeout", Verdict: "no connection within " + short(cfg.Connect) + " is connect-timeout, for retries a connect"})
 	}
 	if cfg.MaxConns > 0 {
-		out = append(out, Term{Kind: "max_conns", Verdict: fmt.Sprintf("at most %d connections to an endpoint; waiting for one in vain is pool-full, for retries a connect", cfg.MaxConns)})
+		out = append(out, Term{Kind: "max_conns", Verdict: fmt.Sprintf("at most %d connections to an endpoint; requests wait for one until they time out (pool-full)", cfg.MaxConns)})
 	}
 	if cfg.Breaker.Enabled {
 		t := Term{Kind: "breaker", Verdict: cfg.Breaker.about()}

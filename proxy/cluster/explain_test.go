@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -37,6 +38,11 @@ func comesTo(trouble string) *clustertest.Transport {
 			if strings.Contains(trouble, "further on") {
 				x.Response.Header.Set(HeaderRetried, "1")
 			}
+			return nil
+		}
+		if trouble == "a break in the answer's body" {
+			clustertest.Respond(x, 200, "")
+			x.Response.Body = io.NopCloser(io.MultiReader(strings.NewReader("half"), iotest.ErrReader(clustertest.Fault("reset", false))))
 			return nil
 		}
 		for _, g := range grpcNames {
@@ -142,6 +148,9 @@ func TestExchangesAreRetriedAsExplained(t *testing.T) {
 				}
 				x.Start = time.Now()
 				_ = cl.Forward(x, &o)
+				if x.Response.Body != nil {
+					_, _ = io.ReadAll(x.Response.Body)
+				}
 				if sent := x.Attempts > 1; sent != c.Again {
 					t.Errorf("%s, after %s: %d attempts, but it was said: %+v", name, c.After, x.Attempts, c)
 				} else if sent {
