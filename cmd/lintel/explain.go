@@ -17,7 +17,6 @@ import (
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config/compose"
 	"lintel.dev/lintel/ingress"
-	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/sidecar"
 )
@@ -292,7 +291,7 @@ func writeTerm(b *strings.Builder, t route.Term) {
 }
 
 // writeCases has a line for those that end well, and one for each reason why not.
-func writeCases(b *strings.Builder, cases []cluster.Case) {
+func writeCases(b *strings.Builder, cases []route.Case) {
 	var reasons []string
 	after := map[string][]string{}
 	for _, c := range cases {

@@ -73,7 +73,7 @@ func (r *run) troubles(mesh bool) []trouble {
 	return append(list,
 		trouble{after: "timeout", fault: timeoutFault(r.c.cfg.Service, ""), never: "there is no time left"},
 		trouble{after: "bad-answer", fault: upstream("bad-answer", false), never: "the service has had the request, and would answer so again"},
-		trouble{after: "a break in the answer's body", fault: upstream("", false), never: "its head is on its way to the client"})
+		trouble{after: "a break in the answer's body", fault: upstream("stream-reset", false), never: "its head is on its way to the client"})
 }
 
 // again asks what a run asks itself when an attempt has come to this.

@@ -40,8 +40,11 @@ type Explanation struct {
 	Others      []Other      `json:"others"`
 }
 
-// Term is one of the terms that the request is forwarded on: see cluster.Term.
-type Term = cluster.Term
+// What a cluster says of forwarding.
+type (
+	Term = cluster.Term
+	Case = cluster.Case
+)
 
 // ParamLine is one path parameter.
 type ParamLine struct {
