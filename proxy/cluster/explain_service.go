@@ -217,7 +217,8 @@ func (h *Health) about() string {
 	what := h.Kind
 	switch h.Kind {
 	case "http":
-		what = "GET " + h.Path + " (" + strings.Join(h.Status, ", ") + ")"
+		path, _, _ := strings.Cut(h.Path, "?") // which may hold a secret
+		what = "GET " + path + " (" + strings.Join(h.Status, ", ") + ")"
 	case "grpc":
 		what = "grpc.health.v1 " + h.Service
 	}
