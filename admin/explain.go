@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -84,7 +85,57 @@ func ReadExplain(v url.Values) (ExplainRequest, error) {
 		}
 		req.Header = append(req.Header, Field{name, value})
 	}
+	if err := readBody(&req); err != nil {
+		return req, err
+	}
 	return req, readClient(v, &req)
+}
+
+// readBody takes out of the header fields what an engine would not leave there: how
+// the body is framed, which makes one up. It sees an upgrade and a gRPC call too.
+func readBody(req *ExplainRequest) error {
+	fields := req.Header[:0]
+	upgrade, connection := "", ""
+	length := int64(0)
+	for _, f := range req.Header {
+		switch strings.ToLower(f.Name) {
+		case "content-length":
+			n, err := strconv.ParseUint(f.Value, 10, 63)
+			if err != nil {
+				return fmt.Errorf("header Content-Length is %q, it must be a number of bytes", f.Value)
+			}
+			length = int64(n)
+			continue
+		case "transfer-encoding":
+			if !strings.EqualFold(f.Value, "chunked") {
+				return fmt.Errorf("header Transfer-Encoding is %q, only chunked is taken", f.Value)
+			}
+			req.Body = -1
+			continue
+		case "upgrade":
+			upgrade = strings.ToLower(f.Value)
+		case "connection":
+			connection += "," + f.Value
+		case "content-type":
+			kind, _, _ := strings.Cut(strings.ToLower(f.Value), ";")
+			req.GRPC = kind == "application/grpc" || strings.HasPrefix(kind, "application/grpc+")
+		}
+		fields = append(fields, f)
+	}
+	req.Header = fields
+	switch {
+	case req.Body < 0 && length > 0:
+		return errors.New("headers Content-Length and Transfer-Encoding exclude each other")
+	case req.Body == 0:
+		req.Body = length
+	}
+	if req.GRPC && req.Body == 0 {
+		req.Body = -1 // as clients send their calls
+	}
+	if upgrade != "" && req.Body == 0 && httpguts.HeaderValuesContainsToken([]string{connection}, "upgrade") {
+		req.Upgrade = upgrade
+	}
+	return nil
 }
 
 // readClient reads who the connection comes from.

@@ -160,3 +160,39 @@ func TestWhatARouteBroughtIsRefusedWhereRoutesComeFromElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// A made-up request is framed as an engine would have read it.
+func TestExplainReadsHowARequestIsFramed(t *testing.T) {
+	for name, c := range map[string]struct {
+		header  []string
+		body    int64
+		left    int // header fields
+		upgrade string
+		grpc    bool
+		err     string
+	}{
+		"nothing":             {nil, 0, 0, "", false, ""},
+		"a length":            {[]string{"Content-Length: 70000", "X-A: 1"}, 70000, 1, "", false, ""},
+		"chunked":             {[]string{"transfer-encoding: Chunked"}, -1, 0, "", false, ""},
+		"a gRPC call":         {[]string{"Content-Type: application/grpc+proto"}, -1, 1, "", true, ""},
+		"a sized gRPC call":   {[]string{"Content-Type: application/grpc", "Content-Length: 5"}, 5, 1, "", true, ""},
+		"gRPC-Web":            {[]string{"Content-Type: application/grpc-web"}, 0, 1, "", false, ""},
+		"a WebSocket":         {[]string{"Connection: keep-alive, Upgrade", "Upgrade: WebSocket"}, 0, 2, "websocket", false, ""},
+		"an idle upgrade":     {[]string{"Upgrade: websocket"}, 0, 1, "", false, ""},
+		"one with a body":     {[]string{"Connection: upgrade", "Upgrade: websocket", "Content-Length: 1"}, 1, 2, "", false, ""},
+		"a negative length":   {[]string{"Content-Length: -1"}, 0, 0, "", false, "must be a number of bytes"},
+		"another coding":      {[]string{"Transfer-Encoding: gzip"}, 0, 0, "", false, "only chunked is taken"},
+		"chunked, and length": {[]string{"Transfer-Encoding: chunked", "Content-Length: 5"}, 0, 0, "", false, "exclude each other"},
+	} {
+		r, err := ReadExplain(url.Values{"host": {"h"}, "header": c.header})
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v, want %s", name, err, c.err)
+			}
+			continue
+		}
+		if err != nil || r.Body != c.body || len(r.Header) != c.left || r.Upgrade != c.upgrade || r.GRPC != c.grpc {
+			t.Errorf("%s: %v %+v", name, err, r)
+		}
+	}
+}

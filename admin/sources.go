@@ -30,6 +30,9 @@ type ExplainRequest struct {
 	Path       string // escaped, without query
 	Query      string // without "?"
 	Header     []Field
+	Body       int64      // its length; -1 unknown
+	Upgrade    string     // the protocol asked for, "" none
+	GRPC       bool       // it is a gRPC call, over HTTP/2
 	Listener   string     // it comes in on; "" for the first that fits
 	ClientIP   netip.Addr // of the connection; the zero Addr for 127.0.0.1
 	Peer       string     // the SPIFFE ID that the connection proves; "" for none

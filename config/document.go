@@ -86,6 +86,26 @@ func (o origin) Pos(path string) string {
 	return o.doc.pos(o.doc.root, path)
 }
 
+// Given is Pos of a value that the configuration gives; "" when it is left to its
+// default.
+func (o origin) Given(path string) string {
+	if o.doc == nil {
+		return ""
+	}
+	doc, local := o.place(path)
+	if doc == nil {
+		doc, local = o.doc, path
+	}
+	if doc.root == nil {
+		return ""
+	}
+	line, _, whole := doc.root.find(local)
+	if !whole {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", doc.name, line)
+}
+
 // Files lists the files that secrets were read from, those of decoded
 // sections included.
 func (o origin) Files() []string {

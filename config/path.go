@@ -40,24 +40,31 @@ func simpleKey(key string) bool {
 // locate walks from n along path and returns the position of the deepest part
 // that exists: of the key for a map's entry, of the item in a list.
 func (n *node) locate(path string) (line, col int) {
+	line, col, _ = n.find(path)
+	return line, col
+}
+
+// find is locate; whole says that all of the path exists.
+func (n *node) find(path string) (line, col int, whole bool) {
 	line, col = n.line, n.col
 	for n != nil && path != "" {
 		var next *node
+		rest := ""
 		if n.kind == listNode {
-			next, path = n.item(path)
-			if next != nil {
-				line, col = next.line, next.col
+			if next, rest = n.item(path); next == nil {
+				return line, col, false
 			}
+			line, col = next.line, next.col
 		} else {
 			var f *entry
-			f, path = n.entryAt(path)
-			if f != nil {
-				next, line, col = f.value, f.line, f.col
+			if f, rest = n.entryAt(path); f == nil {
+				return line, col, false
 			}
+			next, line, col = f.value, f.line, f.col
 		}
-		n = next
+		n, path = next, rest
 	}
-	return line, col
+	return line, col, path == ""
 }
 
 func (n *node) item(path string) (*node, string) {

@@ -296,3 +296,33 @@ func prune(v any) any {
 	}
 	return v
 }
+
+func TestOnlyWhatIsGivenStandsSomewhere(t *testing.T) {
+	s, err := Parse("lintel.yaml", []byte(`version: 1
+listeners: [{name: edge, address: "127.0.0.1:0"}]
+routes:
+  - name: a
+    service: orders.v2
+    retries:
+      attempts: 3
+services:
+  orders.v2:
+    static: ["127.0.0.1:1"]
+    breaker: {per: both}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"routes[0]": "lintel.yaml:4", "routes[0].retries": "lintel.yaml:6", "routes[0].retries.attempts": "lintel.yaml:7", "routes[0].retries.backoff": "",
+		"routes[0].timeout": "", "routes[1]": "", "services.orders.v2": "lintel.yaml:9", "services.orders.v2.breaker": "lintel.yaml:11",
+		"services.orders.v2.breaker.open": "", "services.orders.v2.balance": "", "services.orders": "", "sidecar.retries": "",
+	} {
+		if got := s.Given(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	if got := (&Snapshot{}).Given("routes"); got != "" {
+		t.Error(got)
+	}
+}

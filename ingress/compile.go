@@ -116,7 +116,7 @@ func (c *compiler) route(s *config.Snapshot, i int, consumers []filter.Consumer,
 	}
 	r := route.Route{Name: cfg.Name, Pos: s.Pos(at), Listeners: cfg.Listeners, Match: matchOf(cfg.Match),
 		Forward: compose.Forwarding(cfg.Timeout, cfg.Retries, s.Deadline), StreamIdle: int64(cfg.StreamIdle), TunnelIdle: int64(cfg.TunnelIdle),
-		Priority: compose.Priority(cfg.Priority)}
+		Priority: compose.Priority(cfg.Priority), Place: compose.Places(s, func(key string) string { return at + "." + key })}
 	r.Forward.Hedge = compose.Hedge(cfg.Hedge)
 	if err := paths(cfg, &r, fail); err != nil {
 		return r, err

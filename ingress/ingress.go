@@ -160,6 +160,7 @@ func (g *Ingress) sources() admin.Sources {
 			if err != nil {
 				return nil, err
 			}
+			in.Live = true
 			return compose.Explain(g.live.Acquire(), in, r)
 		},
 		Caches: compose.Caches(g.stores), Deny: compose.Deny(g.stores),

@@ -99,7 +99,7 @@ routes:
 		if canary != "" {
 			x.Request.Header.Add("X-Canary", canary)
 		}
-		e := table.Explain(x, route.Strict)
+		e := table.Explain(x, route.Asking{Path: route.Strict})
 		if e.Service != want || !strings.Contains(e.Filters[len(e.Filters)-5].Inputs, "side "+want) || !strings.Contains(e.Filters[len(e.Filters)-5].Settings, "orders@v1 100%") {
 			t.Errorf("%q: %+v", canary, e)
 		}

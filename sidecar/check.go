@@ -11,22 +11,30 @@ import (
 	"lintel.dev/lintel/proxy/store"
 )
 
-// Check compiles a snapshot without identity, discovery or listeners.
-func Check(s *config.Snapshot) error {
+// offline is a compiler without identity, discovery or listeners.
+func offline(s *config.Snapshot) (*compiler, error) {
 	registry, err := compose.Registry()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	id, err := compose.OfflineIdentity(s.Identity)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w", s.Pos("identity"), err)
+		return nil, fmt.Errorf("%s: %w", s.Pos("identity"), err)
 	case id == nil:
-		return fmt.Errorf("%s: identity.source is none: a sidecar needs workload-api, consul or embedded", s.Pos("identity"))
+		return nil, fmt.Errorf("%s: identity.source is none: a sidecar needs workload-api, consul or embedded", s.Pos("identity"))
 	}
-	c := &compiler{registry: registry, stores: store.NewSet(), id: id, log: slog.New(slog.DiscardHandler), offline: true,
+	return &compiler{registry: registry, stores: store.NewSet(), id: id, log: slog.New(slog.DiscardHandler), offline: true,
 		redis:    &compose.Redis{Offline: true},
-		clusters: &compose.Clusters{ID: id, Feed: compose.OfflineFeed(s.Discovery)}, sender: &compose.Sender{ID: id}}
+		clusters: &compose.Clusters{ID: id, Feed: compose.OfflineFeed(s.Discovery)}, sender: &compose.Sender{ID: id}}, nil
+}
+
+// Check compiles a snapshot without identity, discovery or listeners.
+func Check(s *config.Snapshot) error {
+	c, err := offline(s)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	at := func(key string, err error) {
 		if err != nil {

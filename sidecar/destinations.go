@@ -55,13 +55,13 @@ func (d *destinations) find(x *exchange.Exchange) (*cluster.Cluster, *exchange.F
 	if !ok {
 		return nil, unknown(x.Request.Authority, "it is no service name")
 	}
-	if x.Shadow {
-		return nil, nil
-	}
 	return d.use(x, name)
 }
 
 func (d *destinations) use(x *exchange.Exchange, name string) (*cluster.Cluster, *exchange.Fault) {
+	if x.Shadow {
+		return d.foresee(x, name)
+	}
 	dest, err := d.get(name)
 	if err != nil {
 		return nil, unknown(x.Request.Authority, err.Error())
@@ -85,10 +85,41 @@ func (d *destinations) use(x *exchange.Exchange, name string) (*cluster.Cluster,
 	})
 	if dest.cluster.Size() > 0 {
 		d.saw(dest)
-	} else if !d.ever(dest) {
+	}
+	return d.found(x, dest)
+}
+
+// found is a service, unless nobody has ever answered to its name. One that is known
+// but empty is found: its cluster answers 503.
+func (d *destinations) found(x *exchange.Exchange, dest *destination) (*cluster.Cluster, *exchange.Fault) {
+	if dest.cluster.Size() == 0 && !d.ever(dest) {
 		return nil, unknown(x.Request.Authority, "discovery knows no endpoint of it")
 	}
-	return dest.cluster, nil // known but empty: the cluster answers 503
+	return dest.cluster, nil
+}
+
+// foresee is use for an exchange that goes nowhere: what is not in use yet is not
+// looked for, and made only until x is over.
+func (d *destinations) foresee(x *exchange.Exchange, name string) (*cluster.Cluster, *exchange.Fault) {
+	d.mu.Lock()
+	dest := d.known[name]
+	d.mu.Unlock()
+	if dest != nil && time.Since(dest.asked) < firstAnswer {
+		return dest.cluster, nil // it would be waited for
+	}
+	if dest != nil {
+		return d.found(x, dest)
+	}
+	svc, err := d.service(name)
+	if err != nil {
+		return nil, unknown(x.Request.Authority, err.Error())
+	}
+	c, err := d.clusters.Imagine(name, svc)
+	if err != nil {
+		return nil, unknown(x.Request.Authority, err.Error())
+	}
+	x.OnDone(func() { _ = c.Close() })
+	return c, nil
 }
 
 // inherit brings the services in use before a reload over, so that their
@@ -127,27 +158,32 @@ func (d *destinations) get(name string) (*destination, error) {
 	if dest, ok := d.known[name]; ok {
 		return dest, nil
 	}
-	if d.opaque[name] || d.services[name].Protocol == "tcp" {
-		return nil, errOpaque
+	svc, err := d.service(name)
+	if err != nil {
+		return nil, err
 	}
 	if len(d.known) >= maxDestinations && !d.room() {
 		return nil, errTooMany
 	}
 	name = strings.Clone(name) // of the request's Host, which may be a view
-	svc, ok := d.services[name]
-	if !ok {
-		svc = compose.MeshService()
-	}
-	svc, err := compose.WithFailover(d.services, svc)
-	if err != nil {
-		return nil, err
-	}
 	dest := &destination{asked: time.Now()}
 	if dest.cluster, dest.drop, err = d.clusters.UseUntil(d.lease, name, svc); err != nil {
 		return nil, err
 	}
 	d.known[name] = dest
 	return dest, nil
+}
+
+// service is what a name stands for.
+func (d *destinations) service(name string) (config.Service, error) {
+	if d.opaque[name] || d.services[name].Protocol == "tcp" {
+		return config.Service{}, errOpaque
+	}
+	svc, ok := d.services[name]
+	if !ok {
+		svc = compose.MeshService()
+	}
+	return compose.WithFailover(d.services, svc)
 }
 
 // room gives up a name that nobody has answered to, and reports whether there was

@@ -123,7 +123,7 @@ func (c *compiler) inboundTable(s *config.Snapshot, memory *txntoken.Memory, lea
 	}
 	filters = append(append(filters, chain...), shown)
 	spec.Routes = []route.Route{{Name: "inbound", Pos: s.Pos("sidecar"), Filters: filters, Cluster: local,
-		Forward: compose.Forwarding(cfg.Timeout, config.Retries{}, s.Deadline), TunnelIdle: int64(cfg.TunnelIdle)}}
+		Forward: compose.Forwarding(cfg.Timeout, config.Retries{}, s.Deadline), TunnelIdle: int64(cfg.TunnelIdle), Place: inboundPlaces(s)}}
 	if cfg.TokenExchange != nil {
 		r, err := c.tokenExchange(s, env)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"lintel.dev/lintel/mtls"
 	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
-	"lintel.dev/lintel/proxy/route"
 	"lintel.dev/lintel/proxy/store"
 	"lintel.dev/lintel/proxy/tcp"
 )
@@ -26,12 +25,13 @@ type opaque struct {
 	forward  cluster.Options
 	idle     time.Duration
 	lease    *store.Lease
+	snapshot *config.Snapshot
 }
 
 // opaque compiles it.
 func (c *compiler) opaque(s *config.Snapshot) (o *opaque, err error) {
 	cfg := s.Sidecar
-	o = &opaque{services: map[string]*cluster.Cluster{}, lease: c.stores.Lease(), idle: cfg.TunnelIdle,
+	o = &opaque{snapshot: s, services: map[string]*cluster.Cluster{}, lease: c.stores.Lease(), idle: cfg.TunnelIdle,
 		forward: compose.Forwarding(cfg.Timeout, cfg.Retries, nil)}
 	lease := o.lease
 	defer func() {
@@ -252,25 +252,4 @@ func (c *Sidecar) recheck(inbound bool) func(*exchange.Stream) *exchange.Fault {
 func untrusted(err error) *exchange.Fault {
 	return &exchange.Fault{Source: exchange.FromPolicy, Status: http.StatusForbidden, Code: "peer-untrusted",
 		Title: "The other side's certificate is no longer trusted", Err: err}
-}
-
-// explainOpaque says what becomes of a connection; false when the listener asked
-// about, or the app, speaks HTTP.
-func (c *Sidecar) explainOpaque(listener, peer string) (route.Explanation, bool) {
-	o := c.opaque.Load()
-	e := route.Explanation{Listener: listener, Filters: []route.FilterLine{}, Others: []route.Other{}, Action: "tcp", Match: "every connection"}
-	if peer != "" && o.policy != nil {
-		e.Listener, e.Route, e.Service, e.Pos = meshListener, "inbound", c.cfg.Service, "sidecar"
-		if err := o.policy.connect(peer); err != nil {
-			e.Action, e.Status, e.Code, e.Problem = "refused", http.StatusForbidden, "peer-denied", err.Error()
-		}
-		return e, true
-	}
-	for i, u := range c.cfg.Upstreams {
-		if listener == upstreamListener(i) && o.services[u.Service] != nil {
-			e.Route, e.Service, e.Pos = "upstream-"+u.Service, u.Service, fmt.Sprintf("sidecar.upstreams[%d]", i)
-			return e, true
-		}
-	}
-	return e, false
 }

@@ -62,7 +62,7 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 	forward := compose.Forwarding(s.Sidecar.Timeout, s.Sidecar.Retries, s.Deadline)
 	spec.Routes = append(spec.Routes, route.Route{Name: "outbound", Pos: s.Pos("sidecar.outbound"),
 		Listeners: []string{outboundListener}, Filters: chain, Find: dests.find, Forward: forward, TunnelIdle: int64(s.Sidecar.TunnelIdle),
-		Before: c.sender.BeforeWrite})
+		Before: c.sender.BeforeWrite, Place: outboundPlaces(s)})
 	for i, u := range s.Sidecar.Upstreams {
 		pos := s.Pos(fmt.Sprintf("sidecar.upstreams[%d]", i))
 		if _, declared := s.Services[u.Service]; !declared {
@@ -80,7 +80,7 @@ func (c *compiler) outboundTable(s *config.Snapshot, memory *txntoken.Memory, le
 		forward.Hedge = compose.Hedge(u.Hedge)
 		spec.Routes = append(spec.Routes, route.Route{Name: "upstream-" + u.Service, Pos: pos,
 			Listeners: []string{upstreamListener(i)}, Filters: chain, Forward: forward, RewriteHost: u.Service,
-			TunnelIdle: int64(s.Sidecar.TunnelIdle), Before: c.sender.BeforeWrite,
+			TunnelIdle: int64(s.Sidecar.TunnelIdle), Before: c.sender.BeforeWrite, Place: upstreamPlaces(s, i),
 			Find: func(x *exchange.Exchange) (*cluster.Cluster, *exchange.Fault) {
 				if !localName(x.Request.Authority, u.Service) {
 					return nil, unknown(x.Request.Authority, "this port is for "+u.Service+" and takes its name or a loopback address as Host")

@@ -11,16 +11,8 @@ func (c *Sidecar) sources() admin.Sources {
 		Routes: func() any {
 			return map[string]any{"inbound": compose.Routes(c.in.Acquire()), "outbound": compose.Routes(c.out.Acquire())}
 		},
-		Explain: func(r admin.ExplainRequest) (any, error) {
-			if e, ok := c.explainOpaque(r.Listener, r.Peer); ok {
-				return e, nil
-			}
-			if r.Peer != "" { // who proves an identity calls the app
-				return compose.Explain(c.in.Acquire(), compose.Entrance{Listener: meshListener, Path: compose.PathMode(c.cfg.Path), TLS: true}, r)
-			}
-			return compose.Explain(c.out.Acquire(), compose.Entrance{Listener: outboundListener, Path: compose.PathMode(c.cfg.Path)}, r)
-		},
-		Caches: compose.Caches(c.stores), Deny: compose.Deny(c.stores),
+		Explain: c.explain,
+		Caches:  compose.Caches(c.stores), Deny: compose.Deny(c.stores),
 		Drain: c.Drain, Leave: c.leave, Reload: c.reloader.Reload, Metrics: c.observers.Metrics.Handler(c.log), Keys: c.keys}
 }
 

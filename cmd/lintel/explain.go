@@ -18,6 +18,7 @@ import (
 	"lintel.dev/lintel/config/compose"
 	"lintel.dev/lintel/ingress"
 	"lintel.dev/lintel/proxy/route"
+	"lintel.dev/lintel/sidecar"
 )
 
 // explainFlags describe a request that nobody makes.
@@ -62,12 +63,12 @@ func newExplain() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&e.file, "config", "c", "", "configuration file of an ingress")
+	f.StringVarP(&e.file, "config", "c", "", "configuration file of an ingress, or of a sidecar: then of its app's own calls")
 	f.StringVar(&e.address, "address", "", "host:port of a running Lintel's admin API, instead of a file")
 	f.StringVarP(&e.method, "method", "X", "GET", "request method")
 	f.StringVar(&e.host, "host", "localhost", "Host of the request, unless a URL is given")
 	f.StringVar(&e.path, "path", "/", "path of the request, with its query if any, unless a URL is given")
-	f.StringVar(&e.listener, "listener", "", "listener it comes in on; the first that speaks the URL's scheme otherwise")
+	f.StringVar(&e.listener, "listener", "", "listener it comes in on; the first that speaks the URL's scheme otherwise. Of a sidecar: outbound, or a service of its upstreams")
 	f.StringArrayVarP(&e.headers, "header", "H", nil, "'Name: value'; repeatable")
 	f.StringVar(&e.jwt, "jwt", "", "bearer token for Authorization, or @FILE that holds it")
 	f.StringVar(&e.apiKey, "api-key", "", "value of X-API-Key, or @FILE that holds it; other places: -H")
@@ -172,6 +173,12 @@ func (e *explainFlags) ask(ctx context.Context, v url.Values) (ex route.Explanat
 	if err != nil {
 		return ex, err
 	}
+	if s.Sidecar != nil && len(s.Listeners) == 0 {
+		if ex, err = sidecar.Explain(s, r); err != nil {
+			err = usageError{err}
+		}
+		return ex, err
+	}
 	t, err := ingress.Check(s)
 	if err != nil {
 		return ex, usageError{err}
@@ -186,9 +193,13 @@ func (e *explainFlags) ask(ctx context.Context, v url.Values) (ex route.Explanat
 
 func writeExplanation(w io.Writer, e route.Explanation) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s%s\n", e.Method, e.Host, e.Path)
-	if e.Listener != "" {
-		fmt.Fprintf(&b, "  listener %s, from %s\n", e.Listener, e.ClientIP)
+	if e.Method == "" {
+		fmt.Fprintf(&b, "a connection\n  listener %s\n", e.Listener)
+	} else {
+		fmt.Fprintf(&b, "%s %s%s\n", e.Method, e.Host, e.Path)
+		if e.Listener != "" {
+			fmt.Fprintf(&b, "  listener %s, from %s\n", e.Listener, e.ClientIP)
+		}
 	}
 	if e.Route != "" {
 		fmt.Fprintf(&b, "  route    %s (%s), matches %s\n", e.Route, e.Pos, e.Match)
@@ -211,15 +222,18 @@ func writeExplanation(w io.Writer, e route.Explanation) error {
 		if e.Query != "" {
 			query = "?" + e.Query
 		}
-		fmt.Fprintf(&b, "  service  %s, as %s%s, Host %s\n", e.Service, e.Forward, query, e.ForwardHost)
+		fmt.Fprintf(&b, "  service  %s%s, as %s%s, Host %s\n", e.Service, at(e.ServicePos), e.Forward, query, e.ForwardHost)
 	case "tcp":
-		fmt.Fprintf(&b, "  tcp      an opaque stream to %s\n", e.Service)
+		fmt.Fprintf(&b, "  tcp      an opaque stream to %s%s\n", e.Service, at(e.ServicePos))
 	case "redirect":
 		fmt.Fprintf(&b, "  redirect %d to %s\n", e.Status, e.Location)
 	case "respond", "answered":
 		fmt.Fprintf(&b, "  %-8s %d\n", e.Action, e.Status)
 	default:
 		fmt.Fprintf(&b, "  refused  %d: %s\n", e.Status, e.Problem)
+	}
+	for _, t := range e.Terms {
+		writeTerm(&b, t)
 	}
 	for _, o := range e.Others {
 		fmt.Fprintf(&b, "  not %s (%s): %s\n", o.Route, o.Pos, o.Why)
@@ -248,6 +262,51 @@ func writeFilter(b *strings.Builder, n int, f route.FilterLine) {
 	}
 	if f.OnAnswer != "" {
 		fmt.Fprintf(b, "           on the answer: %s\n", shorten(f.OnAnswer))
+	}
+}
+
+// at is a place, in brackets.
+func at(pos string) string {
+	if pos == "" {
+		return ""
+	}
+	return " (" + pos + ")"
+}
+
+func writeTerm(b *strings.Builder, t route.Term) {
+	from := t.Pos
+	if from == "" {
+		from = "default"
+	}
+	if t.Service != "" {
+		from += ", service " + t.Service
+	}
+	fmt.Fprintf(b, "  term     %s (%s): %s\n", t.Kind, from, t.Verdict)
+	writeCases(b, t.Cases)
+	for _, l := range []struct{ what, text string }{{"why", t.Why}, {"inputs", t.Inputs}, {"settings", shorten(t.Settings)}, {"now", t.Now}} {
+		if l.text != "" {
+			fmt.Fprintf(b, "           %s: %s\n", l.what, l.text)
+		}
+	}
+}
+
+// writeCases has a line for those that end well, and one for each reason why not.
+func writeCases(b *strings.Builder, cases []route.Case) {
+	var reasons []string
+	after := map[string][]string{}
+	for _, c := range cases {
+		if after[c.Why] == nil {
+			reasons = append(reasons, c.Why)
+		}
+		after[c.Why] = append(after[c.Why], c.After)
+	}
+	if again := after[""]; again != nil {
+		fmt.Fprintf(b, "           again after %s\n", strings.Join(again, ", "))
+	}
+	for _, why := range reasons {
+		if why != "" {
+			fmt.Fprintf(b, "           not after %s: %s\n", strings.Join(after[why], ", "), why)
+		}
 	}
 }
 

@@ -53,6 +53,13 @@ func (c *Clusters) UseUntil(lease *store.Lease, name string, svc config.Service)
 	return cl, func() { lease.Drop(key, print) }, nil
 }
 
+// Imagine returns the cluster that Use would, but one that is told no endpoints and
+// is nobody else's: for explanations. Close it.
+func (c *Clusters) Imagine(name string, svc config.Service) (*cluster.Cluster, error) {
+	nobody := func(string, config.Service, func([]cluster.Endpoint)) (func(), error) { return func() {}, nil }
+	return (&Clusters{ID: c.ID, Feed: nobody}).build(name, svc)
+}
+
 func (c *Clusters) build(name string, svc config.Service) (*cluster.Cluster, error) {
 	cl, err := c.one(name, "", svc)
 	if err != nil {
@@ -94,7 +101,7 @@ func (c *Clusters) one(name, tier string, svc config.Service) (*cluster.Cluster,
 	var stop func()
 	var cl *cluster.Cluster
 	cfg := cluster.Config{
-		Service: name, Tier: tier, Protocol: svc.Protocol, Transport: transport,
+		Service: name, Tier: tier, Protocol: svc.Protocol, Transport: transport, Connect: t.ConnectTimeout, MaxConns: t.MaxConns,
 		Breaker: cluster.BreakerConfig(svc.Breaker), Failover: further,
 		Stop: func() {
 			if stop != nil {

@@ -3,9 +3,11 @@ package compose
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"lintel.dev/lintel/admin"
 	"lintel.dev/lintel/config"
@@ -21,6 +23,7 @@ type Entrance struct {
 	TLS      bool
 	Trusted  pipe.Prefixes
 	Edge     bool // clients are strangers
+	Live     bool // it is a running Lintel's
 }
 
 // EdgeEntrance is the listener that a request names, else the first that speaks
@@ -42,7 +45,7 @@ func EdgeEntrance(listeners []config.Listener, r admin.ExplainRequest) (Entrance
 		return Entrance{}, fmt.Errorf("listener %q does not exist; listeners are %s", r.Listener, strings.Join(names, ", "))
 	}
 	l := listeners[max(best, 0)]
-	return Entrance{l.Name, PathMode(l.Path), l.TLS != nil, l.TrustedProxies, true}, nil
+	return Entrance{Listener: l.Name, Path: PathMode(l.Path), TLS: l.TLS != nil, Trusted: l.TrustedProxies, Edge: true}, nil
 }
 
 // Explain runs a made-up request through a table, which it releases.
@@ -51,7 +54,8 @@ func Explain(t *route.Table, in Entrance, r admin.ExplainRequest) (route.Explana
 		return route.Explanation{}, fmt.Errorf("no table is in force yet")
 	}
 	defer t.Release()
-	x := &exchange.Exchange{Shadow: true, ID: "explain"}
+	x := &exchange.Exchange{Shadow: true, ID: "explain", Start: time.Now()}
+	defer x.RunDone()
 	x.Request.Method, x.Request.Scheme, x.Request.Authority = r.Method, r.Scheme, r.Host
 	x.Request.Path, x.Request.Query, x.Request.Proto = r.Path, r.Query, "HTTP/1.1"
 	if x.Request.Target = r.Path; r.Query != "" {
@@ -65,6 +69,13 @@ func Explain(t *route.Table, in Entrance, r admin.ExplainRequest) (route.Explana
 	}
 	for _, f := range r.Header {
 		x.Request.Header.Add(f.Name, f.Value)
+	}
+	if x.Request.Length = r.Body; r.Body != 0 {
+		x.Request.Body = unmade{x}
+	}
+	x.Request.Upgrade = r.Upgrade
+	if r.GRPC {
+		x.Request.Proto = "HTTP/2.0"
 	}
 	addr := r.ClientIP
 	if !addr.IsValid() {
@@ -83,5 +94,32 @@ func Explain(t *route.Table, in Entrance, r admin.ExplainRequest) (route.Explana
 		x.Peer.TrustDomain, _, _ = strings.Cut(domain, "/")
 	}
 	pipe.Arrive(x, in.Trusted, in.Edge)
-	return t.Explain(x, in.Path), nil
+	return t.Explain(x, route.Asking{Path: in.Path, Believed: pipe.Believed(x, in.Trusted, in.Edge), Live: in.Live}), nil
+}
+
+// unmade is the body of a made-up request: it has a length, and nobody can read it.
+type unmade struct{ x *exchange.Exchange }
+
+var errUnmade = errors.New("compose: nobody has made up a body")
+
+func (b unmade) Read([]byte) (int, error) {
+	b.x.NotAsked("what is in the body")
+	return 0, errUnmade
+}
+
+func (unmade) Close() error { return nil }
+
+// Places says where a route's keys stand, at being the path of one, and those of
+// services.
+func Places(s *config.Snapshot, at func(key string) string) func(service, key string) string {
+	return func(service, key string) string {
+		if service == "" {
+			return s.Given(at(key))
+		}
+		name := service
+		if _, ok := s.Services[name]; !ok { // a part of one, see split
+			name, _, _ = strings.Cut(name, "@")
+		}
+		return s.Given(strings.TrimSuffix("services."+name+"."+key, "."))
+	}
 }

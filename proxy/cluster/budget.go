@@ -95,14 +95,7 @@ func (b *retryBudget) withdraw(now time.Time) bool {
 	n := b.number(now)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var requests, retries int64
-	for i := range b.slots {
-		if s := &b.slots[i]; s.number.Load() > n-budgetSlots {
-			requests += s.requests.Load()
-			retries += s.retries.Load()
-		}
-	}
-	if float64(retries+1) > b.ratio*float64(requests)+b.reserve {
+	if b.left(n) < 1 {
 		b.exhausted.Add(1)
 		return false
 	}
@@ -111,4 +104,17 @@ func (b *retryBudget) withdraw(now time.Time) bool {
 	}
 	b.retries.Add(1)
 	return true
+}
+
+// left is how many retries there are in the window that ends with step n. b.mu is
+// held.
+func (b *retryBudget) left(n int64) float64 {
+	var requests, retries int64
+	for i := range b.slots {
+		if s := &b.slots[i]; s.number.Load() > n-budgetSlots {
+			requests += s.requests.Load()
+			retries += s.retries.Load()
+		}
+	}
+	return b.ratio*float64(requests) + b.reserve - float64(retries)
 }

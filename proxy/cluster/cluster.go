@@ -35,6 +35,9 @@ type Config struct {
 	Panic       float64       // with less than this share of usable endpoints all are used; 0 is never
 	Failover    *Failover     // what is used when no endpoint is usable; nil: nothing
 
+	Connect  time.Duration // how long Transport takes to connect; for explanations
+	MaxConns int           // and how many connections it has to an endpoint; 0 is unlimited
+
 	RetryBudget RetryBudgetConfig
 	Limit       *LimitConfig // nil: unlimited
 	Fallback    *Fallback    // nil: none

@@ -36,10 +36,15 @@ func (c *Cluster) Connect(ctx context.Context, st *exchange.Stream, o *Options) 
 		if fault == nil {
 			return w, peer, func() { m.busy.Add(-1); c.inHand.Add(-1) }, nil
 		}
-		if !fault.Retryable || !o.OnConnect || n >= o.Attempts || ctx.Err() != nil {
+		if !o.reconnects(n, fault) || ctx.Err() != nil {
 			return nil, peer, nil, fault
 		}
 	}
+}
+
+// reconnects reports whether another attempt to connect follows number n.
+func (o *Options) reconnects(n int, fault *exchange.Fault) bool {
+	return fault.Retryable && o.OnConnect && n < o.Attempts
 }
 
 // connect makes one attempt through the breaker.

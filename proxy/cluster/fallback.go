@@ -13,12 +13,16 @@ type Fallback struct {
 }
 
 // instead offers the fallback answer in place of a fault.
-func (c *Cluster) instead(f *exchange.Fault) *exchange.Fault {
-	if f != nil && c.cfg.Fallback != nil && c.cfg.Fallback.fits(f) {
-		f.Instead = &c.cfg.Fallback.Answer
+func (r *run) instead(f *exchange.Fault) *exchange.Fault {
+	if f != nil && r.fallback() && r.c.cfg.Fallback.fits(f) {
+		f.Instead = &r.c.cfg.Fallback.Answer
 	}
 	return f
 }
+
+// fallback reports whether there is one for the exchange: a gRPC caller could not
+// read it.
+func (r *run) fallback() bool { return r.c.cfg.Fallback != nil && !r.x.IsGRPC() }
 
 func (b *Fallback) fits(f *exchange.Fault) bool {
 	if f.Source != exchange.FromUpstream {

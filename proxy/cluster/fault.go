@@ -35,6 +35,11 @@ func stalledFault() *exchange.Fault {
 		Title: "Request took too long", Detail: "the request body did not arrive in time", Close: true, Err: errTimeout}
 }
 
+// overdueFault is that of an exchange whose caller has no time left as it comes.
+func overdueFault(service string) *exchange.Fault {
+	return timeoutFault(service, "the caller's deadline had passed")
+}
+
 func timeoutFault(service, detail string) *exchange.Fault {
 	return &exchange.Fault{Source: exchange.FromUpstream, Status: http.StatusGatewayTimeout, Code: "timeout",
 		Title: "Service did not answer in time", Detail: "service " + service + ": " + detail,

@@ -52,10 +52,10 @@ func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
 		return fault
 	}
 	if !limited {
-		return c.instead(r.within())
+		return r.instead(r.within())
 	}
 	if left <= 0 {
-		return c.instead(timeoutFault(c.cfg.Service, "the caller's deadline had passed"))
+		return r.instead(overdueFault(c.cfg.Service))
 	}
 	x.Expire(left, errTimeout)
 	fault = r.within()
@@ -64,7 +64,7 @@ func (c *Cluster) Forward(x *exchange.Exchange, o *Options) *exchange.Fault {
 		// be, which would cut the body.
 		fault = timeoutFault(c.cfg.Service, "no answer in time")
 	}
-	return c.instead(fault)
+	return r.instead(fault)
 }
 
 // within keeps to the service's limit and budget.
@@ -261,20 +261,54 @@ func (c *Cluster) protocol(x *exchange.Exchange) exchange.Protocol {
 	return exchange.HTTP1
 }
 
-// keepBody makes the request body replayable where that is allowed and cheap.
-func (r *run) keepBody() *exchange.Fault {
+// keeping is what becomes of a request's body on its way to the service: whether
+// it could be sent again, and if not, why it is not kept.
+type keeping uint8
+
+const (
+	bodyNone      keeping = iota // there is none
+	bodyRead                     // whole, before it is sent
+	bodyNoted                    // as it passes, see kept
+	bodySwitching                // not: the request asks for another protocol
+	bodyUnwanted                 // not: it would not be sent again
+	bodyEndless                  // not: its length is not known
+	bodyTooLong                  // not: it is longer than Options.BufferBody
+)
+
+// keeping keeps bodies where that is allowed and cheap.
+func (r *run) keeping() keeping {
 	req := &r.x.Request
 	switch {
 	case req.Body == nil || req.Length == 0:
+		return bodyNone
+	case r.o.Attempts > 0 && r.o.OnGRPC != 0 && r.x.IsGRPC():
+		return bodyNoted
+	case req.Upgrade != "":
+		return bodySwitching
+	case (r.o.Attempts == 0 || !r.twice()) && !r.o.Hedge.takes(req.Method):
+		return bodyUnwanted
+	case req.Length < 0:
+		return bodyEndless
+	case req.Length > r.o.BufferBody:
+		return bodyTooLong
+	}
+	return bodyRead
+}
+
+// keepBody does with the request body as keeping says.
+func (r *run) keepBody() *exchange.Fault {
+	req := &r.x.Request
+	switch r.keeping() {
+	case bodyNone:
 		r.replay = true
 		return nil
-	case r.o.Attempts > 0 && r.o.OnGRPC != 0 && r.x.IsGRPC():
+	case bodyNoted:
 		r.kept = &kept{ReadCloser: req.Body, limit: r.o.BufferBody}
 		r.upload = &upload{ReadCloser: r.kept}
 		req.Body = r.upload
 		return nil
-	case req.Upgrade != "" || (r.o.Attempts == 0 || !r.twice()) && !r.o.Hedge.takes(req.Method),
-		req.Length < 0 || req.Length > r.o.BufferBody:
+	case bodyRead:
+	default:
 		r.upload = &upload{ReadCloser: req.Body}
 		req.Body = r.upload
 		return nil

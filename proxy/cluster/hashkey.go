@@ -31,7 +31,8 @@ type Cookie struct {
 // draw picks the endpoint of an attempt.
 func (r *run) draw(l *lineup, avoid *tried) *member {
 	if !r.keyed && len(r.c.cfg.Hash) > 0 && r.c.cfg.Balance == "consistent_hash" {
-		r.key, r.keyed = r.c.keyOf(r), true
+		r.key, _ = r.c.keyOf(r)
+		r.keyed = true
 	}
 	r.last = r.c.pick.pick(l, r.key, avoid)
 	return r.last
@@ -44,28 +45,28 @@ func (r *run) stick() {
 	}
 }
 
-// keyOf is the hash of the first key that the exchange has. Without any it is a
-// random one. A cookie to be set is left in r.
-func (c *Cluster) keyOf(r *run) uint64 {
+// keyOf is the hash of the first key that the exchange has, and which that is.
+// Without any it is a random one, of none. A cookie to be set is left in r.
+func (c *Cluster) keyOf(r *run) (uint64, *HashKey) {
 	for i := range c.cfg.Hash {
 		k := &c.cfg.Hash[i]
 		if k.From == "address" {
 			if ip := r.x.ClientIP; ip.IsValid() {
 				b := ip.As16() // an IPv4 address is the same in both spellings
-				return mix(binary.BigEndian.Uint64(b[:8]) ^ mix(binary.BigEndian.Uint64(b[8:])))
+				return mix(binary.BigEndian.Uint64(b[:8]) ^ mix(binary.BigEndian.Uint64(b[8:]))), k
 			}
 			continue
 		}
 		if value := k.value(r.x); value != "" {
-			return hash(value)
+			return hash(value), k
 		}
 		if k.Cookie != nil {
 			value := newCookieValue()
 			r.cookie = k.Cookie.line(k.Name, value)
-			return hash(value)
+			return hash(value), k
 		}
 	}
-	return mrand.Uint64()
+	return mrand.Uint64(), nil
 }
 
 func (k *HashKey) value(x *exchange.Exchange) string {

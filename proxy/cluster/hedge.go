@@ -81,10 +81,32 @@ type hedge struct {
 	won   *run           // the second, if it was first to get a good answer
 }
 
-// hedging reports whether a second attempt of the exchange is allowed.
-func (r *run) hedging() bool {
-	x := r.x
-	return !r.hedged && r.o.Hedge.takes(x.Request.Method) && r.replay && x.Request.Upgrade == "" && !x.Mirror
+// single is why an exchange has no second attempt; zero when it may have one.
+type single uint8
+
+const (
+	_             single = iota
+	hadSecond            // there was one already
+	otherMethod          // Hedge.Methods does not name its method
+	otherProtocol        // it asks for another protocol
+	bodyStreams          // its body is not kept
+	isCopy               // it is a copy
+)
+
+func (r *run) single() single {
+	switch x := r.x; {
+	case r.hedged:
+		return hadSecond
+	case !r.o.Hedge.takes(x.Request.Method):
+		return otherMethod
+	case x.Request.Upgrade != "":
+		return otherProtocol
+	case !r.replay:
+		return bodyStreams
+	case x.Mirror:
+		return isCopy
+	}
+	return 0
 }
 
 // twofold makes an attempt that a second may overtake.

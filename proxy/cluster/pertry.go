@@ -13,7 +13,7 @@ var errTryTimeout = errors.New("cluster: the attempt took too long")
 
 // next makes attempt n, counted from 0.
 func (r *run) next(n int) *exchange.Fault {
-	if r.o.PerTry <= 0 || r.left(n) == 0 || !r.replayable() || !r.twice() {
+	if !r.hasty(n) {
 		return r.either()
 	}
 	x := r.x
@@ -31,9 +31,14 @@ func (r *run) next(n int) *exchange.Fault {
 	return fault
 }
 
+// hasty reports whether attempt n is given up after Options.PerTry.
+func (r *run) hasty(n int) bool {
+	return r.o.PerTry > 0 && r.left(n) > 0 && r.replayable() && r.twice()
+}
+
 // either makes one attempt, or two at once where the route hedges.
 func (r *run) either() *exchange.Fault {
-	if r.o.Hedge == nil || !r.hedging() {
+	if r.o.Hedge == nil || r.single() != 0 {
 		return r.once()
 	}
 	return r.twofold()

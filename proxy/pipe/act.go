@@ -36,7 +36,7 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 		}
 	}
 	if len(r.Forward.DeadlineFrom) > 0 {
-		if fault := cluster.TakeDue(x, &r.Forward, !p.cfg.Edge || p.cfg.Trusted.contains(x.Client.Remote.Addr())); fault != nil {
+		if fault := cluster.TakeDue(x, &r.Forward, Believed(x, p.cfg.Trusted, p.cfg.Edge)); fault != nil {
 			return fault
 		}
 	}
@@ -61,11 +61,10 @@ func (p *Pipe) act(x *exchange.Exchange, r *route.Route) *exchange.Fault {
 	return nil
 }
 
-// instead gives the answer that is configured for when there is none. A gRPC
-// caller could not read it.
+// instead gives the answer that is configured for when there is none.
 func instead(x *exchange.Exchange, fault *exchange.Fault) bool {
 	in := fault.Instead
-	if in == nil || x.IsGRPC() {
+	if in == nil {
 		return false
 	}
 	x.Answer(in.Status, "", in.Body)

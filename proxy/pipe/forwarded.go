@@ -20,6 +20,11 @@ func (p Prefixes) contains(a netip.Addr) bool {
 	return false
 }
 
+// Believed reports whether the caller's word for how long it waits counts.
+func Believed(x *exchange.Exchange, trusted Prefixes, edge bool) bool {
+	return !edge || trusted.contains(x.Client.Remote.Addr())
+}
+
 // client finds the user's address: the connection's, unless that is a trusted
 // proxy, which names it in X-Forwarded-For. The list is read from its end, so
 // what a stranger wrote in front is never believed.

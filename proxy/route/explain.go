@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"lintel.dev/lintel/proxy/cluster"
 	"lintel.dev/lintel/proxy/exchange"
 )
 
@@ -28,13 +30,21 @@ type Explanation struct {
 	Problem     string       `json:"problem,omitempty"`
 	Location    string       `json:"location,omitempty"` // of a redirect
 	Service     string       `json:"service,omitempty"`
+	ServicePos  string       `json:"service_position,omitempty"`
 	Forward     string       `json:"forward_path,omitempty"`
 	Query       string       `json:"forward_query,omitempty"`
 	ForwardHost string       `json:"forward_host,omitempty"`
 	Changes     []string     `json:"changes,omitempty"` // the route's own
+	Terms       []Term       `json:"terms,omitempty"`   // of forwarding, in the order they come to bear
 	Assumed     []string     `json:"assumed,omitempty"` // filters that were not asked: what follows takes them to let it pass
 	Others      []Other      `json:"others"`
 }
+
+// What a cluster says of forwarding.
+type (
+	Term = cluster.Term
+	Case = cluster.Case
+)
 
 // ParamLine is one path parameter.
 type ParamLine struct {
@@ -49,9 +59,16 @@ type Other struct {
 	Why   string `json:"why"`
 }
 
+// Asking is what an explanation is asked of: as pipe.Config has it.
+type Asking struct {
+	Path     Mode
+	Believed bool // the caller, about how long it waits
+	Live     bool // a running Lintel is asked, and how things stand with it is of interest
+}
+
 // Explain runs x's head through the table's filters without forwarding anything.
 // It sets x.Shadow, under which they ask nobody and count nothing.
-func (t *Table) Explain(x *exchange.Exchange, mode Mode) Explanation {
+func (t *Table) Explain(x *exchange.Exchange, a Asking) Explanation {
 	x.Shadow = true
 	e := Explanation{Method: x.Request.Method, Host: x.Request.Authority, Path: x.Request.Path, Listener: x.Client.Listener,
 		Action: "refused", Filters: []FilterLine{}, Others: []Other{}}
@@ -64,7 +81,7 @@ func (t *Table) Explain(x *exchange.Exchange, mode Mode) Explanation {
 	if !through {
 		return e
 	}
-	path, err := NormalizePath(x.Request.Path, mode)
+	path, err := NormalizePath(x.Request.Path, a.Path)
 	if err != nil {
 		e.Problem, e.Status = err.Error(), 400
 		return e
@@ -89,11 +106,11 @@ func (t *Table) Explain(x *exchange.Exchange, mode Mode) Explanation {
 		}
 		return e
 	}
-	e.take(won, x, &run)
+	e.take(won, x, &run, a)
 	return e
 }
 
-func (e *Explanation) take(r *Route, x *exchange.Exchange, run *shadowed) {
+func (e *Explanation) take(r *Route, x *exchange.Exchange, run *shadowed, a Asking) {
 	e.Route, e.Pos, e.Match = r.Name, r.Pos, r.pattern.text
 	x.Route, x.Pattern = r.Name, r.pattern.text
 	for _, p := range x.Params {
@@ -108,32 +125,66 @@ func (e *Explanation) take(r *Route, x *exchange.Exchange, run *shadowed) {
 	case r.Respond != nil:
 		e.Action, e.Status = "respond", r.Respond.Status
 	default:
-		e.Action, e.Forward, e.Query = "service", r.Outgoing(x), x.Request.Query
-		if e.ForwardHost = x.Request.Authority; r.RewriteHost != "" {
-			e.ForwardHost = r.RewriteHost
-		}
-		if r.DropAuthorization && x.Request.Header.Has("Authorization") {
-			e.Changes = append(e.Changes, "removes Authorization")
-		}
-		if r.Cluster != nil {
-			e.Service = r.Cluster.Service()
-		} else if r.Find != nil {
-			e.find(r, x)
-		}
+		e.forward(r, x, a)
 	}
 }
 
-// find lets a route say whether it knows the destination.
-func (e *Explanation) find(r *Route, x *exchange.Exchange) {
-	c, fault := r.Find(x)
+// forward says where x goes and on which terms.
+func (e *Explanation) forward(r *Route, x *exchange.Exchange, a Asking) {
+	e.Action, e.Forward, e.Query = "service", r.Outgoing(x), x.Request.Query
+	if e.ForwardHost = x.Request.Authority; r.RewriteHost != "" {
+		e.ForwardHost = r.RewriteHost
+	}
+	if r.DropAuthorization && x.Request.Header.Has("Authorization") {
+		e.Changes = append(e.Changes, "removes Authorization")
+	}
+	c, fault := r.Cluster, (*exchange.Fault)(nil)
+	if c == nil && r.Find != nil {
+		c, fault = r.Find(x)
+	}
+	if fault == nil && len(r.Forward.DeadlineFrom) > 0 {
+		fault = cluster.TakeDue(x, &r.Forward, a.Believed)
+	}
 	switch {
 	case fault != nil:
-		e.Action, e.Status, e.Code, e.Problem = "refused", fault.Status, fault.Code, fault.Title+": "+fault.Detail
-	case c != nil:
-		e.Service = c.Service()
-	default:
+	case c == nil:
 		e.Service = e.Host // as it would be looked up
+	default:
+		e.Service = c.Service()
+		fault = e.terms(r, c, x, a)
 	}
+	e.ServicePos = r.place(e.Service, "")
+	if fault != nil {
+		e.Action, e.Status, e.Code, e.Problem = "refused", fault.Status, fault.Code, fault.Title+": "+fault.Detail
+	}
+}
+
+// terms are the cluster's, of x as that gets it, and what the route says of answers.
+func (e *Explanation) terms(r *Route, c *cluster.Cluster, x *exchange.Exchange, a Asking) (fault *exchange.Fault) {
+	x.Request.Path, x.Request.Authority = e.Forward, e.ForwardHost
+	if r.DropAuthorization {
+		x.Request.Header.Del("Authorization")
+	}
+	e.Terms, fault = c.Explain(x, &r.Forward, cluster.Asking{Live: a.Live, Mesh: r.Before != nil})
+	if r.StreamIdle > 0 && fault == nil {
+		e.Terms = append(e.Terms, Term{Kind: "stream_idle", Verdict: "an answer whose body pauses for " + time.Duration(r.StreamIdle).String() + " is cut"})
+	}
+	if r.TunnelIdle > 0 && x.Request.Upgrade != "" && fault == nil {
+		e.Terms = append(e.Terms, Term{Kind: "tunnel_idle", Verdict: "the connection is closed when nothing passes for " + time.Duration(r.TunnelIdle).String()})
+	}
+	for i := range e.Terms {
+		t := &e.Terms[i]
+		t.Pos = r.place(t.Service, t.Kind)
+	}
+	return fault
+}
+
+// place is where a key of the route, or of a service, stands.
+func (r *Route) place(service, key string) string {
+	if r.Place == nil {
+		return ""
+	}
+	return r.Place(service, key)
 }
 
 // whyNot says in a few words why r was not taken.

@@ -46,7 +46,7 @@ func explained(t *testing.T, always []filter.Instance, filters ...any) Explanati
 	x.Request.Method, x.Request.Authority, x.Request.Path = "GET", "a.example", "/a/7"
 	x.Request.Header.Add("X-In", "1")
 	x.Request.Header.Add("Authorization", "Bearer secret")
-	return table.Explain(x, Strict)
+	return table.Explain(x, Asking{Path: Strict})
 }
 
 func TestExplainTellsEveryVerdict(t *testing.T) {

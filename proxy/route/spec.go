@@ -20,7 +20,8 @@ type Spec struct {
 // Cluster, Find, Redirect and Respond is set.
 type Route struct {
 	Name      string
-	Pos       string // file:line
+	Pos       string                           // file:line
+	Place     func(service, key string) string // of a key of the route, or of that service's section, as file:line; "" if not given. May be nil
 	Match     Match
 	Listeners []string // all when empty
 	Filters   []filter.Instance

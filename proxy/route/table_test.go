@@ -220,7 +220,7 @@ func TestExplainSaysWhyNot(t *testing.T) {
 	)
 	x := request("GET", "/z/../a/%37")
 	x.Request.Authority, x.Shadow = "H:80", true
-	e := table.Explain(x, Strict)
+	e := table.Explain(x, Asking{Path: Strict})
 	if e.Route != "won" || e.Host != "h" || e.Path != "/a/7" || e.Pos != "f:1" || e.Match != "/a/{id}" || e.Action != "respond" || !slices.Equal(e.Params, []ParamLine{{"id", "7"}}) {
 		t.Errorf("%+v", e)
 	}
@@ -240,12 +240,12 @@ func TestExplainSaysWhyNot(t *testing.T) {
 		method, path, _ := strings.Cut(in, " ")
 		x := request(method, path)
 		x.Request.Authority = "h"
-		if e := only.Explain(x, Strict); e.Status != status || e.Problem == "" || e.Action != "refused" {
+		if e := only.Explain(x, Asking{Path: Strict}); e.Status != status || e.Problem == "" || e.Action != "refused" {
 			t.Errorf("%s: %+v", in, e)
 		}
 	}
 	x = request("GET", "/a")
-	if e := only.Explain(x, Strict); e.Status != 400 || !strings.Contains(e.Problem, "host") {
+	if e := only.Explain(x, Asking{Path: Strict}); e.Status != 400 || !strings.Contains(e.Problem, "host") {
 		t.Errorf("%+v", e)
 	}
 }

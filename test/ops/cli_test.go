@@ -86,7 +86,7 @@ services:`, 1))
 		}
 	}
 	code, out, _ := run(t, nil, "explain", "-c", file, "--path", "/orders/7")
-	for _, want := range []string{"GET localhost/orders/7\n", "route    orders (" + file + ":5), matches /orders/*", "service  orders, as /orders/7",
+	for _, want := range []string{"GET localhost/orders/7\n", "route    orders (" + file + ":5), matches /orders/*", "service  orders (", "), as /orders/7, Host localhost",
 		"not write (", "method GET is not one of POST"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("%d\n%s\nlacks %q", code, out, want)

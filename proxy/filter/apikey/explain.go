@@ -29,3 +29,6 @@ func (f *Filter) HidesQuery() []filter.HiddenQuery { return f.place.Hidden() }
 
 // Looks implements credential.Looker.
 func (f *Filter) Looks() *credential.Place { return &f.place }
+
+// Takes implements credential.Taker.
+func (f *Filter) Takes() bool { return !f.forward }

@@ -10,7 +10,7 @@ import (
 const openJWT = `{jwt: {anonymous: allow, iss: i, audiences: a, keys: [{secret: "` + secret + `"}]}}`
 
 func TestACredentialThatAnotherMemberTakesOffIsNotMissingButRefused(t *testing.T) {
-	const other = `{jwt: {anonymous: allow, iss: j, audiences: a, keys: [{secret: "` + secret + `"}]}}`
+	const other = `{jwt: {cookie: also, anonymous: allow, iss: i, audiences: a, keys: [{secret: "` + secret + `"}]}}`
 	lines := func(list ...string) *exchange.Exchange {
 		x := &exchange.Exchange{}
 		for _, l := range list {
@@ -24,7 +24,7 @@ func TestACredentialThatAnotherMemberTakesOffIsNotMissingButRefused(t *testing.T
 	}{
 		"two schemes at once": {"    - any_of: [" + openJWT + ", {api_key: {header: Authorization, prefix: ApiKey}}]\n",
 			lines("Bearer forged", "ApiKey forged")},
-		"all of one place": {"    - all_of: [" + openJWT + ", " + other + "]\n", lines("Bearer " + token(t, time.Hour))},
+		"all of places that overlap": {"    - all_of: [" + openJWT + ", " + other + "]\n", lines("Bearer " + token(t, time.Hour))},
 	} {
 		if got := who(made(t, c.filter), c.x); got == "nobody" || got == "jwt" {
 			t.Errorf("%s: passes as %s", name, got)

@@ -214,11 +214,24 @@ func TestBadConfigIsPlaced(t *testing.T) {
 		"    - any_of:\n        - api_key\n        - anonymous: {consumer: nobody}":                            "lintel.yaml:6: anonymous: consumer: \"nobody\" is not under consumers",
 		"    - any_of:\n        - " + withJWT + "\n        - " + withJWT:                                       "lintel.yaml:6: any_of: [1]: jwt is never asked: jwt [0] looks in the same place (header Authorization after Bearer)",
 		"    - any_of:\n        - " + withJWT + "\n        - api_key: {header: Authorization, prefix: bearer}": "have one of them look elsewhere",
+		"    - all_of:\n        - " + withJWT + "\n        - " + withJWT:                                       "lintel.yaml:6: all_of: [1]: jwt never finds a credential, and every request is refused: jwt [0] looks in the same place (header Authorization after Bearer), and takes off what it finds; write one jwt",
+		"    - all_of: [api_key, api_key]":                                                                     "api_key [0] looks in the same place (header X-API-Key), and takes off what it finds; have one of them look elsewhere",
 		"    - any_of: [1]":                                                                                    "expected a filter, as its name or a map with one key, found a number",
 	} {
 		_, err := build(t, text)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+// One that leaves the credential there leaves it to the next.
+func TestTwoOfOnePlaceWhereTheFirstForwards(t *testing.T) {
+	forwards := strings.Replace(withJWT, "{jwt: {", "{jwt: {forward: true, ", 1)
+	in := made(t, "    - all_of: ["+forwards+", "+withJWT+"]\n")
+	for shown, want := range map[string]string{"": "no-token", "jwt": "jwt", "expired": "token-expired"} {
+		if got := who(in, what(t, shown)); got != want {
+			t.Errorf("%s: %s, want %s", shown, got, want)
 		}
 	}
 }

@@ -63,6 +63,11 @@ func build(kind string, list []filter.Nested, guests bool, env *filter.Env) ([]m
 				return nil, nil, filter.Errorf(at, "%s", never(members[first], first, n.Kind, a))
 			}
 		}
+		if !guests { // of several, each must find something
+			if first := taking(members, a); first >= 0 {
+				return nil, nil, filter.Errorf(at, "%s", nothing(members[first], first, n.Kind, a))
+			}
+		}
 		m := member{Authenticator: a, kind: in.Kind}
 		m.explains, _ = in.Filter.(filter.Explainer)
 		members = append(members, m)
@@ -84,6 +89,29 @@ func covering(members []member, a filter.Authenticator) int {
 		before, ok := m.Authenticator.(credential.Looker)
 		return ok && before.Looks().Covers(l.Looks())
 	})
+}
+
+// taking is the member that takes off what a looks for, in exactly its place, so that
+// nobody passes both; -1 when there is none.
+func taking(members []member, a filter.Authenticator) int {
+	l, ok := a.(credential.Looker)
+	if !ok {
+		return -1
+	}
+	return slices.IndexFunc(members, func(m member) bool {
+		before, ok := m.Authenticator.(credential.Taker)
+		return ok && before.Takes() && before.Looks().Same(l.Looks())
+	})
+}
+
+// nothing says that a filter finds nothing, and what to write instead.
+func nothing(m member, i int, kind string, a filter.Authenticator) string {
+	s := fmt.Sprintf("%s never finds a credential, and every request is refused: %s [%d] looks in the same place (%s), and takes off what it finds; ",
+		kind, m.kind, i, a.(credential.Looker).Looks().String())
+	if kind == "jwt" && m.kind == "jwt" {
+		s += "write one jwt that asks for all that both do, or "
+	}
+	return s + fmt.Sprintf("have one of them look elsewhere, by header, prefix, cookie or query, or [%d] leave it with forward: true", i)
 }
 
 // never says that a filter can never decide, and what to write instead.

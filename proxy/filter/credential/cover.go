@@ -7,6 +7,15 @@ type Looker interface {
 	Looks() *Place
 }
 
+// Taker is a Looker that says whether it takes a good credential off the request.
+type Taker interface {
+	Looker
+	Takes() bool
+}
+
+// Same reports whether both find the same.
+func (p *Place) Same(o *Place) bool { return p.Covers(o) && o.Covers(p) }
+
 // Covers reports whether whatever o finds is found in p too: who asks p first
 // never asks o.
 func (p *Place) Covers(o *Place) bool {

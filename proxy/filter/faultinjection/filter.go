@@ -163,3 +163,8 @@ func (f *Filter) OnResponse(x *exchange.Exchange) {
 	}
 	x.Response.Header.Set(Told, told)
 }
+
+// AccountAnswer implements filter.AnswerAccounter. Whose turn it is is not asked.
+func (f *Filter) AccountAnswer(*exchange.Exchange) string {
+	return Told + " tells what was done on purpose, if anything was"
+}

@@ -52,15 +52,37 @@ func New(cfg Config) (*Filter, error) {
 	return &Filter{cfg}, nil
 }
 
+// reason is why an exchange is not copied, as far as it is the reason itself; zero
+// when it may be.
+type reason uint8
+
+const (
+	_ reason = iota
+	otherProtocol
+	otherMethod
+	largeBody
+)
+
+func (f *Filter) declines(x *exchange.Exchange) reason {
+	switch r := &x.Request; {
+	case r.Upgrade != "":
+		return otherProtocol
+	case !slices.Contains(f.cfg.Methods, r.Method):
+		return otherMethod
+	case r.Body != nil && r.Length > f.cfg.MaxBody:
+		return largeBody
+	}
+	return 0
+}
+
 // OnRequest begins a copy of x now and then.
 func (f *Filter) OnRequest(x *exchange.Exchange) filter.Verdict {
-	r := &x.Request
-	if x.Shadow || x.Again == nil || r.Upgrade != "" || !slices.Contains(f.cfg.Methods, r.Method) ||
-		f.cfg.Share < 1 && rand.Float64() >= f.cfg.Share {
+	r, why := &x.Request, f.declines(x)
+	if x.Shadow || x.Again == nil || why != 0 && why != largeBody || f.cfg.Share < 1 && rand.Float64() >= f.cfg.Share {
 		return filter.Next
 	}
 	n := f.cfg.Counts
-	if r.Body != nil && r.Length > f.cfg.MaxBody {
+	if why == largeBody {
 		n.Large.Add(1)
 		return filter.Next
 	}
@@ -140,10 +162,22 @@ func (f *Filter) Explain() string {
 
 // Account implements filter.Accounter.
 func (f *Filter) Account(x *exchange.Exchange) string {
-	if x.Request.Upgrade != "" || !slices.Contains(f.cfg.Methods, x.Request.Method) {
+	switch f.declines(x) {
+	case otherProtocol:
+		return "not copied: it asks for another protocol"
+	case otherMethod:
 		return "not copied: only " + strings.Join(f.cfg.Methods, ", ")
+	case largeBody:
+		return fmt.Sprintf("not copied: its body is longer than max_body, %d bytes", f.cfg.MaxBody)
 	}
-	return fmt.Sprintf("copied with a chance of %g%%", 100*f.cfg.Share)
+	s := fmt.Sprintf("copied with a chance of %g%%", 100*f.cfg.Share)
+	if x.Request.Length < 0 {
+		s += fmt.Sprintf(", if its body has no more than %d bytes", f.cfg.MaxBody)
+	}
+	if f.cfg.Bare {
+		return s + ", without credentials"
+	}
+	return s + ", with the credentials that the route forwards"
 }
 
 // Hold keeps a copy back until the body it needs has passed.

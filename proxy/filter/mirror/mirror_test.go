@@ -72,6 +72,35 @@ func TestWhatIsCopied(t *testing.T) {
 	}
 }
 
+// What explain says of copies is what is done.
+func TestCopiesAreMadeAsExplained(t *testing.T) {
+	for name, c := range map[string]struct {
+		method, upgrade string
+		length          int64
+		bare            bool
+		says            string
+	}{
+		"a GET":                    {"GET", "", 0, false, "copied with a chance of 100%, with the credentials that the route forwards"},
+		"a bare one":               {"GET", "", 0, true, "copied with a chance of 100%, without credentials"},
+		"a body":                   {"POST", "", 8, true, "copied with a chance of 100%, without credentials"},
+		"a body of unknown length": {"POST", "", -1, true, "copied with a chance of 100%, if its body has no more than 8 bytes, without credentials"},
+		"a large body":             {"POST", "", 9, true, "not copied: its body is longer than max_body, 8 bytes"},
+		"another method":           {"PUT", "", 0, false, "not copied: only GET, POST"},
+		"an upgrade":               {"GET", "websocket", 0, false, "not copied: it asks for another protocol"},
+	} {
+		f := build(t, Config{Bare: c.bare, MaxBody: 8})
+		x, copies := asks(c.method, "12345678", c.length)
+		x.Request.Upgrade = c.upgrade
+		if got := f.Account(x); got != c.says {
+			t.Errorf("%s: %s, want %s", name, got, c.says)
+		}
+		f.OnRequest(x)
+		if (len(*copies) == 1) != strings.HasPrefix(c.says, "copied") {
+			t.Errorf("%s: %d copies", name, len(*copies))
+		}
+	}
+}
+
 func TestACopyIsMarkedAndMayBeBare(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		f := build(t, Config{Bare: bare})

@@ -11,11 +11,10 @@ import (
 
 // OnResponse has a browser remember the side it was drawn.
 func (f *Filter) OnResponse(x *exchange.Exchange) {
-	v, ok := x.Kept().(*visit)
-	if !ok || v.by != byWeight || f.cfg.Sticky.Cookie == "" || x.Fault != nil {
+	v := f.newcomer(x)
+	if v == nil || x.Fault != nil {
 		return
 	}
-	// Only who came by weight: a tester's header is no reason to stay.
 	line := f.cfg.Sticky.Cookie + "=" + v.side.token + "; Path=/; HttpOnly; SameSite=Lax"
 	if f.cfg.Sticky.TTL > 0 {
 		line += "; Max-Age=" + strconv.FormatInt(int64(f.cfg.Sticky.TTL/time.Second), 10)
@@ -24,6 +23,24 @@ func (f *Filter) OnResponse(x *exchange.Exchange) {
 		line += "; Secure"
 	}
 	x.Response.Header.Add("Set-Cookie", line)
+}
+
+// newcomer is the choice that the client is to remember, nil when it is to remember
+// none: only who came by weight does, since a tester's header is no reason to stay.
+func (f *Filter) newcomer(x *exchange.Exchange) *visit {
+	v, ok := x.Kept().(*visit)
+	if !ok || v.by != byWeight || f.cfg.Sticky.Cookie == "" {
+		return nil
+	}
+	return v
+}
+
+// AccountAnswer implements filter.AnswerAccounter.
+func (f *Filter) AccountAnswer(x *exchange.Exchange) string {
+	if v := f.newcomer(x); v != nil {
+		return "cookie " + f.cfg.Sticky.Cookie + " has the client stay with side " + v.side.name
+	}
+	return ""
 }
 
 // Done counts what became of x.

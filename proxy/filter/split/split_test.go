@@ -118,6 +118,9 @@ func TestACookieKeepsItsSideWhileWeightsChange(t *testing.T) {
 		x := asks("Cookie: a=b; "+pair, "Cookie: c=d")
 		c.f.OnRequest(x)
 		c.f.OnResponse(x)
+		if (f.AccountAnswer(x) != "") != c.set {
+			t.Errorf("%s: it is said: %q", name, f.AccountAnswer(x))
+		}
 		if x.Side != c.side || x.Response.Header.Has("Set-Cookie") != c.set || x.Request.Header.Joined("Cookie") != "a=b; c=d" {
 			t.Errorf("%s: side %s, set %q, to the service %q", name, x.Side, x.Response.Header.Get("Set-Cookie"), x.Request.Header.Joined("Cookie"))
 		}
