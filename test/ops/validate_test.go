@@ -111,7 +111,7 @@ func TestValidateSaysWhereAndWhat(t *testing.T) {
 		{"a route twice", func() (string, string) {
 			return change("services:", "  - {name: orders, match: {path: /x}, service: orders}\nservices:")
 		}, 8, "route orders is defined twice", good},
-		{"an endpoint without a port", func() (string, string) { return static(`static: ["127.0.0.1"]`) }, 9, `expected host:port, found "127.0.0.1"`, good},
+		{"an endpoint without a port", func() (string, string) { return static(`static: ["127.0.0.1"]`) }, 9, `expected host:port as 10.0.0.1:8080, with a port of 1 to 65535, found "127.0.0.1"`, good},
 		{"a service from nowhere", func() (string, string) { return static("") }, 9, "neither static nor dns endpoints, and discovery.consul is not configured", good},
 		{"a mesh without an identity", func() (string, string) { return static("mesh: true") }, 9, "identity.source is none: set identity", good},
 		{"an unknown way to balance", func() (string, string) { return static(`static: ["127.0.0.1:9000"], balance: fastest`) }, 9, "expected one of round_robin, least_request", good},
