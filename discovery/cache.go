@@ -220,6 +220,7 @@ func replaceFile(path string, text []byte) (err error) {
 func (c *cache) load(key string) (record, bool) {
 	c.mu.Lock()
 	r, waiting := c.pending[key]
+	last := c.confirmed.of(c.name(key))
 	c.mu.Unlock()
 	if waiting {
 		return r, true
@@ -231,9 +232,7 @@ func (c *cache) load(key string) (record, bool) {
 		}
 		return record{}, false
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r, err = openRecord(text, key, c.confirmed.of(c.name(key)))
+	r, err = openRecord(text, key, last)
 	if err != nil {
 		c.log.Warn("discovery: the file of last known endpoints is damaged; ignored", "file", c.path(key), "error", err)
 		return record{}, false

@@ -67,7 +67,16 @@ func TestAConfirmationSpeaksForItsOwnRecordOnly(t *testing.T) {
 	old := time.Now().Add(-time.Hour)
 	for _, address := range []string{"10.0.0.1:1", "10.0.0.2:1"} {
 		c.save(record{Key: "k", At: old, Endpoints: endpoints(address)})
-		c.flush()
+		eventually(t, patience, address+" is on disk", func() bool {
+			text, err := os.ReadFile(c.path("k"))
+			if err != nil || !bytes.Contains(text, []byte(address)) {
+				return false
+			}
+			s, err := unseal(text)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return err == nil && c.confirmed.of(c.name("k")).Sum == s.Sum
+		})
 	}
 	before, err := os.ReadFile(c.path("k"))
 	if err != nil {

@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -15,8 +16,8 @@ const nodesAtOnce = 32
 type check struct{ node, id, service, serviceID string }
 
 // followChecks watches which checks are critical, one query for all services, and
-// lets those go first whose checks have become so or have recovered. Consul wakes
-// it for nothing else, and the answer is as long as there is trouble.
+// lets those go first whose checks have become so or have recovered. The answer is
+// only as long as there is trouble.
 func (c *Consul) followChecks(ctx context.Context) {
 	var before map[check]bool
 	p := &poll[api.HealthChecks]{
@@ -104,9 +105,5 @@ func showIn(q Query, entries []*api.ServiceEntry) []string {
 			names[e.Service.Service] = true
 		}
 	}
-	list := make([]string, 0, len(names))
-	for name := range names {
-		list = append(list, name)
-	}
-	return list
+	return slices.Collect(maps.Keys(names))
 }
