@@ -134,7 +134,7 @@ func (r *run) timeout(left time.Duration, limited bool) Term {
 		if left > 10*time.Millisecond {
 			left = left.Round(time.Millisecond)
 		}
-		t.Verdict = "the answer's head must come within " + short(left) + ", attempts and pauses included"
+		t.Verdict = "the answer's head must come within " + exchange.ShortDuration(left) + ", attempts and pauses included"
 		if to := r.o.DeadlineTo; to != "" {
 			t.Verdict += "; " + to + " tells the service"
 		}
@@ -142,7 +142,7 @@ func (r *run) timeout(left time.Duration, limited bool) Term {
 	if r.hurried {
 		t.Why = "the caller waits no longer"
 		if r.o.Timeout > 0 {
-			t.Settings = short(r.o.Timeout)
+			t.Settings = exchange.ShortDuration(r.o.Timeout)
 		}
 	}
 	return t
@@ -151,9 +151,9 @@ func (r *run) timeout(left time.Duration, limited bool) Term {
 // hedges says whether there may be a second attempt beside one in progress.
 func (r *run) hedges(live bool) Term {
 	h, method := r.o.Hedge, r.x.Request.Method
-	late := short(h.after)
+	late := exchange.ShortDuration(h.after)
 	if h.usual != nil {
-		late = fmt.Sprintf("p%s of the answers, %s at least", number(100*h.usual.q), short(hedgeSoonest))
+		late = fmt.Sprintf("p%s of the answers, %s at least", number(100*h.usual.q), exchange.ShortDuration(hedgeSoonest))
 	}
 	t := Term{Kind: "hedge", Settings: strings.Join(h.Methods, ", ") + " after " + late}
 	switch r.single() {
@@ -183,7 +183,7 @@ func (r *run) hedges(live bool) Term {
 	case !r.another():
 		t.Now = "there is no second endpoint to ask"
 	case h.usual != nil:
-		t.Now = "after " + short(wait.Round(10*time.Microsecond))
+		t.Now = "after " + exchange.ShortDuration(wait.Round(10*time.Microsecond))
 	}
 	return t
 }
@@ -191,7 +191,7 @@ func (r *run) hedges(live bool) Term {
 // term says how many retries a service bears.
 func (b *retryBudget) term(live bool) Term {
 	t := Term{Kind: "retry_budget", Verdict: fmt.Sprintf("retries and hedges of all its requests are at most %s of the requests within %s, and %s besides; beyond, none is made",
-		percent(b.ratio), short(budgetSlots*b.step), number(b.reserve))}
+		percent(b.ratio), exchange.ShortDuration(budgetSlots*b.step), number(b.reserve))}
 	if live {
 		b.mu.Lock()
 		left := b.left(b.number(time.Now()))
@@ -199,18 +199,6 @@ func (b *retryBudget) term(live bool) Term {
 		t.Now = fmt.Sprintf("%d are left; %d were made and %d were not for want of it so far", int(max(left, 0)), b.retries.Load(), b.exhausted.Load())
 	}
 	return t
-}
-
-// short writes 1m0s as 1m and 2h0m0s as 2h.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // size writes a number of bytes.

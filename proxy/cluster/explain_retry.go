@@ -237,9 +237,9 @@ func (o *Options) about() string {
 	if o.Attempts == 0 {
 		return "no further attempts"
 	}
-	s := fmt.Sprintf("further attempts: %d, after %s to %s with jitter, or Retry-After of up to that when there is nobody else to ask", o.Attempts, short(o.Backoff), short(o.MaxBackoff))
+	s := fmt.Sprintf("further attempts: %d, after %s to %s with jitter, or Retry-After of up to that when there is nobody else to ask", o.Attempts, exchange.ShortDuration(o.Backoff), exchange.ShortDuration(o.MaxBackoff))
 	if o.PerTry > 0 {
-		s += "; per_try_timeout " + short(o.PerTry)
+		s += "; per_try_timeout " + exchange.ShortDuration(o.PerTry)
 	}
 	return s
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"lintel.dev/lintel/proxy/exchange"
 )
 
 // another reports whether there is an endpoint besides the one that is asked first.
@@ -70,7 +72,7 @@ func (cfg *Config) about() string {
 	}
 	add(len(keys) > 0, "the first that there is of %s", strings.Join(keys, ", "))
 	add(len(keys) > 0 && cfg.BoundedLoad > 0, "bounded_load %s", number(cfg.BoundedLoad))
-	add(cfg.SlowStart > 0, "slow_start %s", short(cfg.SlowStart))
+	add(cfg.SlowStart > 0, "slow_start %s", exchange.ShortDuration(cfg.SlowStart))
 	add(cfg.Locality != "", "locality %s", cfg.Locality)
 	add(cfg.Subset > 0, "subset %d", cfg.Subset)
 	add((cfg.Health != nil || cfg.Outlier != nil) && cfg.Panic > 0, "panic_threshold %s", number(cfg.Panic))
@@ -106,7 +108,7 @@ func (r *run) guards(live bool) []Term {
 	c, cfg := r.c, &r.c.cfg
 	var out []Term
 	if cfg.Connect > 0 {
-		out = append(out, Term{Kind: "connect_timeout", Verdict: "no connection within " + short(cfg.Connect) + " is connect-timeout, for retries a connect"})
+		out = append(out, Term{Kind: "connect_timeout", Verdict: "no connection within " + exchange.ShortDuration(cfg.Connect) + " is connect-timeout, for retries a connect"})
 	}
 	if cfg.MaxConns > 0 {
 		out = append(out, Term{Kind: "max_conns", Verdict: fmt.Sprintf("at most %d connections to an endpoint; requests wait for one until they time out (pool-full)", cfg.MaxConns)})
@@ -168,9 +170,9 @@ func (b *BreakerConfig) about() string {
 	}
 	s := fmt.Sprintf("per %s: opens after %d failures in a row", per, b.Failures)
 	if b.FailureRate > 0 {
-		s += fmt.Sprintf(", or when %s of %d or more within %s fail", percent(b.FailureRate), b.MinRequests, short(b.Window))
+		s += fmt.Sprintf(", or when %s of %d or more within %s fail", percent(b.FailureRate), b.MinRequests, exchange.ShortDuration(b.Window))
 	}
-	return s + ", for " + short(b.Open)
+	return s + ", for " + exchange.ShortDuration(b.Open)
 }
 
 // breakers says what is open at the moment.
@@ -179,7 +181,7 @@ func (c *Cluster) breakers() string {
 	if b := c.breaker; b != nil {
 		s := b.state()
 		if wait := b.wait(); s == "open" && wait > 0 {
-			s += ", for another " + short(wait.Round(100*time.Millisecond)) + ": 503 breaker-open"
+			s += ", for another " + exchange.ShortDuration(wait.Round(100*time.Millisecond)) + ": 503 breaker-open"
 		}
 		parts = append(parts, s)
 	}
@@ -202,7 +204,7 @@ func (l *LimitConfig) about() string {
 		s = fmt.Sprintf("at most %d to %d exchanges at once, by latency", l.Min, l.Max)
 	}
 	if l.Queue > 0 {
-		s += fmt.Sprintf("; %d more wait for %s at most", l.Queue, short(l.QueueTimeout))
+		s += fmt.Sprintf("; %d more wait for %s at most", l.Queue, exchange.ShortDuration(l.QueueTimeout))
 	}
 	return s
 }
@@ -222,7 +224,7 @@ func (h *Health) about() string {
 	case "grpc":
 		what = "grpc.health.v1 " + h.Service
 	}
-	return fmt.Sprintf("%s every %s, within %s; out after %d failures, in again after %d successes", strings.TrimSpace(what), short(h.Interval), short(h.Timeout), h.Unhealthy, h.Healthy)
+	return fmt.Sprintf("%s every %s, within %s; out after %d failures, in again after %d successes", strings.TrimSpace(what), exchange.ShortDuration(h.Interval), exchange.ShortDuration(h.Timeout), h.Unhealthy, h.Healthy)
 }
 
 func (o *Outlier) about() string {
@@ -234,6 +236,6 @@ func (o *Outlier) about() string {
 	}
 	add(o.Consecutive > 0, "%d failures in a row", o.Consecutive)
 	add(o.Gateway > 0, "%d in a row that are not the service's own", o.Gateway)
-	add(o.FailureRate > 0, "%s of %d or more within %s", percent(o.FailureRate), o.MinRequests, short(o.Interval))
-	return fmt.Sprintf("an endpoint is left out for %s after %s, at most %s of all", short(o.Base), strings.Join(parts, ", or "), percent(o.MaxEjected))
+	add(o.FailureRate > 0, "%s of %d or more within %s", percent(o.FailureRate), o.MinRequests, exchange.ShortDuration(o.Interval))
+	return fmt.Sprintf("an endpoint is left out for %s after %s, at most %s of all", exchange.ShortDuration(o.Base), strings.Join(parts, ", or "), percent(o.MaxEjected))
 }

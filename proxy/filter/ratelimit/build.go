@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
 	"lintel.dev/lintel/proxy/store"
 )
@@ -188,7 +189,7 @@ func (b *builder) limits(path string, o Override) ([]store.Limit, error) {
 		}
 		for _, other := range out[:i] {
 			if other.Window == l.Window {
-				return nil, filter.Errorf(key("window"), "found %s twice: of two limits for one window only the lower counts", short(l.Window))
+				return nil, filter.Errorf(key("window"), "found %s twice: of two limits for one window only the lower counts", exchange.ShortDuration(l.Window))
 			}
 		}
 		out[i] = l

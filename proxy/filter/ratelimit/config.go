@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"lintel.dev/lintel/proxy/exchange"
 	"lintel.dev/lintel/proxy/filter"
 	"lintel.dev/lintel/proxy/store"
 )
@@ -143,21 +144,9 @@ func (c *Config) policy(l store.Limit, alone bool) string {
 		return c.Name
 	}
 	if c.Name != "" {
-		return c.Name + "-" + short(l.Window)
+		return c.Name + "-" + exchange.ShortDuration(l.Window)
 	}
-	return fmt.Sprintf("%d-per-%s-by-%s", l.Requests, short(l.Window), strings.Join(c.Key, "+"))
-}
-
-// short writes 1m0s as 1m and 2h0m0s as 2h.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return fmt.Sprintf("%d-per-%s-by-%s", l.Requests, exchange.ShortDuration(l.Window), strings.Join(c.Key, "+"))
 }
 
 func nameable(s string) bool {

@@ -126,7 +126,7 @@ func refusal(l store.Limit, retry time.Duration) *exchange.Fault {
 		Status:     429,
 		Code:       "rate-limited",
 		Title:      "Too many requests",
-		Detail:     fmt.Sprintf("more than %d requests per %s; the next is let through in %d s", l.Requests, short(l.Window), wait),
+		Detail:     fmt.Sprintf("more than %d requests per %s; the next is let through in %d s", l.Requests, exchange.ShortDuration(l.Window), wait),
 		RetryAfter: time.Duration(wait) * time.Second,
 		Proxy:      "http_request_denied",
 	}
@@ -151,7 +151,7 @@ func (f *limiter) Explain() string {
 func describe(limits []store.Limit, algorithm string) string {
 	list := make([]string, len(limits))
 	for i, l := range limits {
-		list[i] = fmt.Sprintf("%d requests per %s", l.Requests, short(l.Window))
+		list[i] = fmt.Sprintf("%d requests per %s", l.Requests, exchange.ShortDuration(l.Window))
 		if algorithm == string(store.GCRA) {
 			list[i] += fmt.Sprintf(", burst %d", l.Burst)
 		}
